@@ -1,0 +1,24 @@
+"""The admin site: the statuses of all integrations on its front page."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from integrations.registry import assess_all
+
+
+class MonitorAdminSite(AdminSite):
+    site_header = "QuickBooks connection monitor"
+    site_title = "Connection monitor"
+    index_title = "Connections"
+    index_template = "admin/monitor_index.html"
+    site_url = "/dashboard/"
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        shown = {"assessments": assess_all(timezone.now())}
+        return super().index(request, {**shown, **(extra_context or {})})

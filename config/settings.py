@@ -1,0 +1,248 @@
+"""All settings, read from the environment or from `.env` beside manage.py.
+
+The README lists each of them with its default.
+"""
+
+import zoneinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from config.env import Settings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+env = Settings(BASE_DIR / ".env")
+
+# The demo runs against a stand-in for Intuit on this machine; `manage.py demo` sets it.
+DEMO = env.flag("DEMO", False)
+TESTING = env.flag("TESTING", False)
+
+DEBUG = env.flag("DEBUG", False)
+SECRET_KEY = env.required(
+    "SECRET_KEY", "`make run` writes one into .env; in production bring a random one of your own."
+)
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+
+# --- Where this installation lives -----------------------------------------------------------
+SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", urlsplit(SITE_URL).hostname or "")
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS", SITE_URL)
+
+# --- QuickBooks ------------------------------------------------------------------------------
+TOKEN_ENCRYPTION_KEYS = env.fernet_keys("TOKEN_ENCRYPTION_KEYS")
+QUICKBOOKS_CLIENT_ID = env.text("QUICKBOOKS_CLIENT_ID")
+QUICKBOOKS_CLIENT_SECRET = env.text("QUICKBOOKS_CLIENT_SECRET")
+QUICKBOOKS_ENVIRONMENT = env.choice("QUICKBOOKS_ENVIRONMENT", "sandbox", ("sandbox", "production"))
+QUICKBOOKS_REDIRECT_URI = env.url("QUICKBOOKS_REDIRECT_URI", f"{SITE_URL}/quickbooks/callback/")
+QUICKBOOKS_DISCOVERY_URL = env.url(
+    "QUICKBOOKS_DISCOVERY_URL",
+    {
+        "sandbox": "https://developer.intuit.com/.well-known/openid_sandbox_configuration/",
+        "production": "https://developer.intuit.com/.well-known/openid_configuration/",
+    }[QUICKBOOKS_ENVIRONMENT],
+    loopback_http_only=True,
+)
+QUICKBOOKS_API_URL = env.url(
+    "QUICKBOOKS_API_URL",
+    {
+        "sandbox": "https://sandbox-quickbooks.api.intuit.com",
+        "production": "https://quickbooks.api.intuit.com",
+    }[QUICKBOOKS_ENVIRONMENT],
+    loopback_http_only=True,
+).rstrip("/")
+QUICKBOOKS_DEADLINE_SECONDS = env.number("QUICKBOOKS_DEADLINE_SECONDS", 10, 0.05, 60)
+QUICKBOOKS_PROBE_REUSE_SECONDS = env.number("QUICKBOOKS_PROBE_REUSE_SECONDS", 20, 0, 600)
+QUICKBOOKS_CONFIRM_DELAYS = env.numbers("QUICKBOOKS_CONFIRM_DELAYS", "20,60", 300)
+QUICKBOOKS_MONTHLY_ALLOWANCE = env.integer(
+    "QUICKBOOKS_MONTHLY_ALLOWANCE", 500_000, 1, 1_000_000_000
+)
+
+# --- Judging -----------------------------------------------------------------------------------
+HEALTH_WINDOW_HOURS = env.integer("HEALTH_WINDOW_HOURS", 24, 1, 168)
+CRITICAL_AFTER_MINUTES = env.integer("CRITICAL_AFTER_MINUTES", 60, 1, 10_080)
+# A fourth integration is one line here (and its app below if it has tables).
+INTEGRATIONS = [
+    "quickbooks.integration.QuickBooks",
+    "integrations.jane.integration.Jane",
+    "integrations.gohighlevel.integration.GoHighLevel",
+]
+
+# --- Django ------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "config.apps.MonitorAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "csp",
+    "django_crontab",
+    "integrations",
+    "quickbooks",
+    "dashboard",
+]
+MIDDLEWARE = [
+    "config.middleware.HealthEndpoints",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Under /api/ both spellings are routed by hand; a redirect would lose a script's patience.
+APPEND_SLASH = True
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context.site",
+            ],
+        },
+    },
+]
+
+# --- Database ----------------------------------------------------------------------------------
+try:
+    _database: dict[str, Any] = dict(
+        environ.Env.db_url_config(env.text("DATABASE_URL", f"sqlite:///{VAR_DIR}/db.sqlite3"))
+    )
+except Exception:  # its parser raises whatever it stumbles over; the URL may hold a password
+    raise ImproperlyConfigured(
+        "DATABASE_URL is not a database URL such as postgres://user:password@host/name."
+    ) from None
+if _database.get("ENGINE") == "django.db.backends.sqlite3":
+    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    # IMMEDIATE: two writers queue instead of failing on an upgrade of their lock.
+    # FULL: a token pair that was committed survives a power cut.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+    if TESTING:  # several processes share the test database: a file, not memory
+        _database["TEST"] = {"NAME": str(Path(_database["NAME"]).with_suffix(".test.sqlite3"))}
+elif _database.get("ENGINE") == "django.db.backends.postgresql":
+    # A new connection for each request costs 8 of 11 ms; a token must not sit in a write cache.
+    _database["CONN_MAX_AGE"] = 600
+    _database["CONN_HEALTH_CHECKS"] = True
+    _options = _database.setdefault("OPTIONS", {})
+    _options["options"] = f"{_options.get('options', '')} -c synchronous_commit=on".strip()
+else:
+    raise ImproperlyConfigured("DATABASE_URL must name PostgreSQL or SQLite.")
+# Leases are committed before a call goes out, so no request may sit inside a transaction.
+_database["ATOMIC_REQUESTS"] = False
+DATABASES = {"default": _database}
+
+# --- People ------------------------------------------------------------------------------------
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "dashboard:index"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- Transport and browser safety --------------------------------------------------------------
+SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", not DEBUG)
+_secure_cookies = env.flag("SECURE_COOKIES", not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure_cookies
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL_REDIRECT
+SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
+if env.flag("TRUST_PROXY_SSL_HEADER", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Lax, not Strict: the way back from Intuit is a navigation from another site.
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- Time, language, files ---------------------------------------------------------------------
+LANGUAGE_CODE = "en-us"
+USE_TZ = True
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+if TIME_ZONE not in zoneinfo.available_timezones():
+    raise ImproperlyConfigured(
+        f"TIME_ZONE must be a name such as America/Vancouver, not {TIME_ZONE!r}."
+    )
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG or TESTING
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG or TESTING
+
+# --- Errors and logs ---------------------------------------------------------------------------
+# Django's own page shows the variables of every frame, and frames here hold tokens.
+DEFAULT_EXCEPTION_REPORTER = "config.debug.ReporterWithoutVariables"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "WARNING", "propagate": True},
+        "quickbooks": {"level": "INFO"},
+        "integrations": {"level": "INFO"},
+    },
+}
+
+# --- Schedule: `manage.py crontab add` ----------------------------------------------------------
+CRONJOBS = [
+    (
+        "*/15 * * * *",
+        "django.core.management.call_command",
+        ["check_quickbooks", "--confirm", "--quiet"],
+    ),
+]
+# Cron starts with an empty environment, so the line itself names the settings.
+CRONTAB_DJANGO_SETTINGS_MODULE = "config.settings"
+CRONTAB_DJANGO_MANAGE_PATH = str(BASE_DIR / "manage.py")
+# django-crontab never stops a hanging job.
+CRONTAB_COMMAND_PREFIX = "timeout -k 5 600"
+# Two projects under one user keep their hands off each other's lines.
+CRONTAB_COMMENT = f"quickbooks connection monitor in {BASE_DIR}"
+CRONTAB_EXECUTABLE = env.text("CRONTAB_EXECUTABLE", "/usr/bin/crontab")

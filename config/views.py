@@ -1,0 +1,53 @@
+"""Error pages: JSON under /api/, plain words everywhere else."""
+
+import sys
+
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.views.decorators.csrf import requires_csrf_token
+
+
+def _answer(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return JsonResponse({"error": {"status": status, "message": text}}, status=status)
+    # No request, no context processors: they would ask the session, and so the database.
+    return HttpResponse(
+        render_to_string("error.html", {"title": title, "text": text}), status=status
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400, "That request was not understood", "Please go back and try again.")
+
+
+@requires_csrf_token
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(
+        request,
+        403,
+        "You may not do that",
+        "Your account lacks the permission. Ask whoever manages the accounts here.",
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404, "There is no such page", "The address may be misspelt.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A database that is away is a 503 with its own words, everything else a plain 500."""
+    if isinstance(sys.exc_info()[1], DatabaseError):
+        return _answer(
+            request,
+            503,
+            "The monitor's database does not answer",
+            "Nothing can be shown or recorded right now. QuickBooks itself is not affected. "
+            "Ask your IT person to look at the database of this server.",
+        )
+    return _answer(
+        request,
+        500,
+        "Something went wrong on our side",
+        "The error has been logged. QuickBooks itself is not affected.",
+    )
