@@ -1,0 +1,151 @@
+"""The contract that a vendor's folder fulfils, and the facts it hands to whoever shows them."""
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from integrations.levels import Level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """The one thing that a person can do.
+
+    `permission`: the Django permission that it takes, empty for anybody on the staff.
+    `post`: it changes something, so it is a button in a form and not a link.
+    """
+
+    label: str
+    url: str
+    permission: str = ""
+    post: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One slice of the strip of the last 24 hours; `level` None where nothing was checked."""
+
+    starts_at: dt.datetime
+    level: Level | None
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure among the operational metrics; `technical` ones are folded away for IT."""
+
+    label: str
+    value: str
+    note: str = ""
+    technical: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A spell of one state in an account's history, from its first check to its last."""
+
+    starts_at: dt.datetime
+    ends_at: dt.datetime
+    level: Level
+    title: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What is known about one account of one integration, judged at one moment.
+
+    `state` is the vendor's own word for why (for QuickBooks the diagnosis code). `since` is
+    when the present spell of trouble or of health began. `metrics` is for machines, `facts`
+    are lines for people, `support` is folded away on the card.
+    """
+
+    integration: str
+    account: str
+    name: str
+    level: Level
+    state: str
+    title: str
+    impact: str
+    next_step: str
+    who_acts: str
+    headline: str = ""
+    action: Action | None = None
+    links: Sequence[Action] = ()
+    since: dt.datetime | None = None
+    checked_at: dt.datetime | None = None
+    last_success_at: dt.datetime | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    facts: Sequence[str] = ()
+    strip: Sequence[Cell] = ()
+    support: Sequence[tuple[str, str]] = ()
+    checking: bool = False
+    notice: str = ""
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self.who_acts in {"clinic", "administrator"} and self.level in {
+            Level.CRITICAL,
+            Level.WARNING,
+        }
+
+
+class Integration(ABC):
+    """One vendor. Everything outside of its folder knows it by this alone."""
+
+    slug: ClassVar[str]
+    name: ClassVar[str]
+
+    @abstractmethod
+    def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
+        """Judge what is stored; calls nobody and writes nothing.
+
+        Returns the worst twelve accounts, worst first, or just the named ones. An integration
+        that is not set up gives one assessment with the account `""`.
+        """
+
+    def check(self, account: str, now: dt.datetime, user_id: int | None) -> Assessment | None:
+        """Ask the vendor now if that is possible, record it, and judge. None: no such account."""
+        found = self.assess(now, [account])
+        return found[0] if found else None
+
+    def account_count(self) -> int:
+        """How many accounts there are in all."""
+        return 1
+
+    def history(self, account: str, now: dt.datetime) -> list[Event]:
+        """What happened in the last 24 hours, newest first."""
+        return []
+
+    def last_scheduled_run(self, now: dt.datetime) -> dt.datetime | None:
+        """When cron last asked the vendor, if that was in the last 24 hours."""
+        return None
+
+    def metrics(self, now: dt.datetime) -> list[Metric]:
+        """Figures for the dashboard."""
+        return []
+
+
+def not_set_up(
+    integration: Integration, accounts: Sequence[str] | None, *, impact: str, missing: str
+) -> list[Assessment]:
+    """The one assessment of an integration that has not been set up, with what is missing."""
+    if accounts is not None and "" not in accounts:
+        return []
+    return [
+        Assessment(
+            integration=integration.slug,
+            account="",
+            name=integration.name,
+            level=Level.UNKNOWN,
+            state="not_configured",
+            title="Not set up",
+            impact=impact,
+            next_step="Nothing to do now. QuickBooks is watched without it.",
+            who_acts="administrator",
+            headline="Not set up",
+            facts=[f"Missing: {missing}"],
+        )
+    ]
