@@ -1,0 +1,74 @@
+"""What all answers under /api/ have in common: JSON, and 401 and 403 instead of a login page."""
+
+import datetime as dt
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+
+from integrations.base import Assessment
+from integrations.registry import assess_all
+
+
+def staff_api(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
+    """GET only, staff only, never cached."""
+
+    # Without the exemption a POST gets the CSRF page in HTML; only GET does anything here.
+    @csrf_exempt
+    @never_cache
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return problem(401, "Sign in first.")
+        if not (request.user.is_staff and request.user.is_active):
+            return problem(403, "This is for staff.")
+        if request.method not in {"GET", "HEAD"}:
+            response = problem(405, "Only GET is possible here.")
+            response["Allow"] = "GET, HEAD"
+            return response
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def problem(status: int, message: str) -> JsonResponse:
+    return JsonResponse({"error": {"status": status, "message": message}}, status=status)
+
+
+def as_time(moment: dt.datetime | None) -> str | None:
+    """ "2026-11-22T09:15:02Z", or None."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+@staff_api
+def integrations(request: HttpRequest) -> HttpResponse:
+    """Every card as it is stored; calls nobody."""
+    return JsonResponse({"integrations": [card(a) for a in assess_all(timezone.now())]})
+
+
+def card(assessment: Assessment) -> dict[str, Any]:
+    """An assessment in the contract's form."""
+    action = assessment.action
+    return {
+        "integration": assessment.integration,
+        "account": assessment.account,
+        "name": assessment.name,
+        "status": assessment.level.value,
+        "state": assessment.state,
+        "title": assessment.title,
+        "impact": assessment.impact,
+        "next_step": assessment.next_step,
+        "who_acts": assessment.who_acts,
+        "action_label": action.label if action else None,
+        "action_url": action.url if action else None,
+        "since": as_time(assessment.since),
+        "checked_at": as_time(assessment.checked_at),
+        "metrics": {
+            name: as_time(value) if isinstance(value, dt.datetime) else value
+            for name, value in assessment.metrics.items()
+        },
+    }

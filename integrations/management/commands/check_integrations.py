@@ -1,0 +1,41 @@
+"""Assess all integrations and write their status down."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+from django.utils import timezone
+
+from integrations.levels import Level, worst
+from integrations.registry import assess_all
+from integrations.status import commit
+
+
+class Command(BaseCommand):
+    help = "Assesses all integrations. Exit: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.now()
+        try:
+            found = assess_all(now)
+            for assessment in found:
+                if assessment.account or assessment.state == "not_configured":
+                    commit(
+                        integration=assessment.integration,
+                        account=assessment.account,
+                        name=assessment.name,
+                        level=assessment.level,
+                        state=assessment.state,
+                        needs_person=assessment.needs_a_person,
+                        checked_at=assessment.checked_at or now,
+                    )
+        except DatabaseError:
+            self.stdout.write("INTEGRATIONS UNKNOWN - the monitor's database does not answer")
+            sys.exit(Level.UNKNOWN.exit_code)
+        for assessment in found:
+            word = assessment.level.plugin_word
+            self.stdout.write(f"{assessment.name}: {word} - {assessment.title}")
+        # What was never set up does not alarm anybody.
+        set_up = [a.level for a in found if a.state != "not_configured"]
+        sys.exit(worst(set_up).exit_code)
