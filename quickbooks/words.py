@@ -1,0 +1,204 @@
+"""What people read for each diagnosis: title, what it means for payments, next step, button.
+
+For a clinic manager who is not technical. The product moves no payments, so it says "payment
+tracking" and never "missing payments".
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from quickbooks.diagnosis import Code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The texts of one diagnosis, with `{…}` for what only the moment knows."""
+
+    title: str
+    impact: str
+    next_step: str
+    button: str
+    who_acts: str
+
+
+_STOPPED = "Payment tracking stopped {since}."
+
+WORDS: dict[Code, Words] = {
+    Code.OK: Words(
+        title="Connected",
+        impact="QuickBooks answered at {time}. Payment tracking is working.",
+        next_step="Nothing to do.",
+        button="",
+        who_acts="nobody",
+    ),
+    Code.NOT_CONFIGURED: Words(
+        title="QuickBooks isn't set up yet",
+        impact="Payment tracking hasn't started. Jane bookings and card payments are not affected.",
+        next_step="Ask your IT person to enter the QuickBooks app keys, once. About 15 minutes.",
+        button="See set-up steps",
+        who_acts="administrator",
+    ),
+    Code.NOT_CONNECTED: Words(
+        title="QuickBooks isn't connected yet",
+        impact="Payment tracking starts when you connect. "
+        "Nothing in Jane or QuickBooks is affected.",
+        next_step="Sign in as a QuickBooks administrator and choose your company. "
+        "About two minutes.",
+        button="Connect QuickBooks",
+        who_acts="clinic",
+    ),
+    Code.DISCONNECTED_HERE: Words(
+        title="QuickBooks was disconnected here",
+        impact="{person} disconnected it on {date}. Payment tracking has been off since then.",
+        next_step="If that was intended, nothing to do. "
+        "Otherwise sign in again as a QuickBooks administrator.",
+        button="Fix Connection",
+        who_acts="clinic",
+    ),
+    Code.RECONNECT_REQUIRED: Words(
+        title="QuickBooks is disconnected",
+        impact=f"{_STOPPED} Jane bookings and card payments still work, "
+        "and nothing already in QuickBooks is lost.",
+        next_step="Sign in as a QuickBooks administrator and choose {company}. "
+        "About two minutes. Not an administrator? Send the link to one.",
+        button="Fix Connection",
+        who_acts="clinic",
+    ),
+    Code.REFRESH_RESPONSE_LOST: Words(
+        title="QuickBooks is disconnected: a renewal got lost",
+        impact="Payment tracking stopped {since}, most likely because an answer from QuickBooks "
+        "never reached us. Nobody did anything wrong.",
+        next_step="Sign in as a QuickBooks administrator and choose {company}. "
+        "About two minutes. Not an administrator? Send the link to one.",
+        button="Fix Connection",
+        who_acts="clinic",
+    ),
+    Code.APP_CREDENTIALS_REJECTED: Words(
+        title="QuickBooks doesn't accept our app keys",
+        impact=f"{_STOPPED} Jane is not affected.",
+        next_step="Your IT person must replace the keys. Signing in again will not fix this.",
+        button="Send to IT",
+        who_acts="administrator",
+    ),
+    Code.WRONG_COMPANY_OR_ENVIRONMENT: Words(
+        title="The wrong QuickBooks company is connected",
+        impact="Payment tracking can't be trusted since {since}: it would look at the wrong "
+        "books. We changed nothing there.",
+        next_step="Ask your IT person to check which company and which keys, test or real, "
+        "are set up.",
+        button="Send to IT",
+        who_acts="administrator",
+    ),
+    Code.FOREIGN_COPY: Words(
+        title="This is a copy of another installation",
+        impact="Nothing is renewed from here, so that the original keeps working.",
+        next_step="If this server has replaced the original, ask your IT person to take over.",
+        button="Take over",
+        who_acts="administrator",
+    ),
+    Code.ACCESS_DENIED: Words(
+        title="QuickBooks refuses us access",
+        impact=f"{_STOPPED} Whoever connected QuickBooks may no longer be an administrator there.",
+        next_step="Ask a current QuickBooks administrator to sign in here, or send them the link.",
+        button="Fix Connection",
+        who_acts="clinic",
+    ),
+    Code.SUBSCRIPTION_ENDED: Words(
+        title="Your QuickBooks subscription needs attention",
+        impact="New payments can't be entered in QuickBooks. Existing records can still be read.",
+        next_step="Ask the account owner to check billing in QuickBooks. Reconnecting won't help. "
+        "We'll notice when it works again.",
+        button="Open QuickBooks",
+        who_acts="clinic",
+    ),
+    Code.THROTTLED: Words(
+        title="QuickBooks asked us to slow down",
+        impact="Payment tracking may be a few minutes late. Nothing is lost.",
+        next_step="Nothing to do. We try again at {time}.",
+        button="",
+        who_acts="nobody",
+    ),
+    Code.INTUIT_UNAVAILABLE: Words(
+        title="QuickBooks is having problems",
+        impact="Payment tracking has been waiting since {since}. "
+        "The problem is at QuickBooks, not at your clinic.",
+        next_step="Please don't reconnect; it won't help. "
+        "We keep checking and will tell you when it works.",
+        button="Check now",
+        who_acts="intuit",
+    ),
+    Code.NETWORK_UNREACHABLE: Words(
+        title="Our server can't reach QuickBooks",
+        impact="Payment tracking has been waiting since {since}. QuickBooks itself may be fine.",
+        next_step="If this lasts over an hour, ask your IT person to check this server's "
+        "internet connection.",
+        button="Send to IT",
+        who_acts="administrator",
+    ),
+    Code.TIMEOUT: Words(
+        title="QuickBooks is answering too slowly",
+        impact="Payment tracking has been delayed since {since}. QuickBooks has not refused us.",
+        next_step="Nothing to do now. We keep checking; reconnecting would not make it faster.",
+        button="Check now",
+        who_acts="intuit",
+    ),
+    Code.UNEXPECTED_REPLY: Words(
+        title="We got an answer we don't understand",
+        impact="Payment tracking can't be confirmed since {since}. "
+        "Something between us and QuickBooks may be in the way.",
+        next_step="If this lasts over an hour, ask your IT person to check the firewall. "
+        "Details are below.",
+        button="Send to IT",
+        who_acts="administrator",
+    ),
+}
+
+ALLOWANCE_USED_UP = Words(
+    title="This month's QuickBooks allowance is used up",
+    impact="Payments can't be checked until {date}. Nothing shows a fault in your connection.",
+    next_step="Please don't reconnect. Your IT person can raise the allowance; "
+    "otherwise it resumes on {date}.",
+    button="Send to IT",
+    who_acts="administrator",
+)
+
+
+def title(code: str) -> str:
+    """The title of a stored diagnosis; of one that is no longer known, its code."""
+    return WORDS[Code(code)].title if code in set(Code) else code
+
+
+def who_acts(code: Code) -> str:
+    """nobody, clinic, administrator or intuit."""
+    return WORDS[code].who_acts
+
+
+def clock_time(moment: dt.datetime) -> str:
+    """ "9:45 am" in the clinic's zone."""
+    local = timezone.localtime(moment)
+    return f"{local.hour % 12 or 12}:{local:%M} {'am' if local.hour < 12 else 'pm'}"
+
+
+def calendar_day(moment: dt.datetime) -> str:
+    """ "November 3" in the clinic's zone."""
+    local = timezone.localtime(moment)
+    return f"{local:%B} {local.day}"
+
+
+def since_when(moment: dt.datetime, now: dt.datetime) -> str:
+    """ "Tuesday at 9:45 am", with the date instead when that is a week or more ago."""
+    local = timezone.localtime(moment)
+    recent = (timezone.localtime(now).date() - local.date()).days < 7
+    return f"{f'{local:%A}' if recent else calendar_day(moment)} at {clock_time(moment)}"
+
+
+def ago(moment: dt.datetime, now: dt.datetime) -> str:
+    """ "2 minutes ago"; short enough for one line of a card."""
+    seconds = max(0, int((now - moment).total_seconds()))
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
