@@ -1,0 +1,216 @@
+"""QuickBooks as one of the integrations: judgements turned into assessments for the cards."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from integrations.base import Assessment, Cell, Event, Integration, Metric
+from integrations.levels import Level
+from quickbooks import links, tokens, words
+from quickbooks.diagnosis import Code
+from quickbooks.health import CELLS, Score, counted, spells, summarize, window_start
+from quickbooks.judgement import Judgement, judge, judge_nothing, metered_calls
+from quickbooks.models import (
+    REFUSED,
+    ConnectionHealthCheck,
+    GrantState,
+    OAuthToken,
+    RefreshOutcome,
+    TokenRefresh,
+    Trigger,
+)
+from quickbooks.probe import Outcome, UnknownCompany, probe
+
+
+class QuickBooks(Integration):
+    slug = "quickbooks"
+    name = "QuickBooks"
+
+    def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
+        judgements = judge(now, [a for a in accounts if a] if accounts is not None else None)
+        if not judgements and (accounts is None or "" in accounts):
+            judgements = [judge_nothing()] if not self.account_count() else []
+        return [_assessment(judgement, now) for judgement in judgements]
+
+    def check(self, account: str, now: dt.datetime, user_id: int | None) -> Assessment | None:
+        if not account:
+            return None if self.account_count() else _assessment(judge_nothing(), now)
+        try:
+            outcome = probe(account, trigger=Trigger.DASHBOARD, now=now)
+        except UnknownCompany:
+            return None
+        unsaved = None if outcome.recorded else outcome.check
+        judgement = judge(now, [account], unsaved)[0]
+        return _assessment(judgement, now, notice=notice_of(outcome), checking=outcome.checking)
+
+    def account_count(self) -> int:
+        return OAuthToken.objects.exclude(state=GrantState.PENDING).count()
+
+    def history(self, account: str, now: dt.datetime) -> list[Event]:
+        rows = counted(window_start(now), now).filter(realm_id=account).order_by("checked_at", "id")
+        return [
+            Event(
+                starts_at=spell.first,
+                ends_at=spell.last,
+                level=spell.level,
+                title=words.title(spell.diagnosis),
+                note=f"{spell.checks} check{'s' if spell.checks > 1 else ''}",
+            )
+            for spell in spells(rows.values_list("checked_at", "diagnosis"))
+        ]
+
+    def last_scheduled_run(self, now: dt.datetime) -> dt.datetime | None:
+        rows = ConnectionHealthCheck.objects.filter(
+            checked_at__gt=now - dt.timedelta(hours=24), trigger=Trigger.COMMAND
+        )
+        return rows.order_by("-checked_at").values_list("checked_at", flat=True).first()
+
+    def metrics(self, now: dt.datetime) -> list[Metric]:
+        summary = summarize(counted(window_start(now), now))
+        hours = f"last {settings.HEALTH_WINDOW_HOURS} h"
+        return [
+            Metric(label="QuickBooks checks", value=f"{summary.checks:,}", note=hours),
+            Metric(label="Successful", value=f"{summary.successes:,}", note=hours),
+            *_technical(summary.latency_median, summary.latency_p95, now),
+        ]
+
+
+def _technical(median: int | None, p95: int | None, now: dt.datetime) -> list[Metric]:
+    journal = TokenRefresh.objects.filter(
+        started_at__gt=window_start(now), purpose=TokenRefresh.Purpose.REFRESH
+    )
+    renewals = list(journal)
+    refused = sum(renewal.reason == REFUSED for renewal in renewals)
+    early = sum(renewal.was_early for renewal in renewals)
+    unclear = sum(renewal.outcome == RefreshOutcome.UNKNOWN for renewal in renewals)
+    evidence = (
+        f"{early or 'none'} caused by monitoring: {len(renewals) - refused - early} began when "
+        f"the access token was over, {refused} after QuickBooks had refused it"
+    )
+    free = settings.QUICKBOOKS_ENVIRONMENT != "production"
+    metered = "sandbox calls are free" if free else f"of {settings.QUICKBOOKS_MONTHLY_ALLOWANCE:,}"
+    shown = [
+        ("Latency, median", "–" if median is None else f"{median} ms", "reading the company"),
+        ("Latency, 95th percentile", "–" if p95 is None else f"{p95} ms", ""),
+        ("Token renewals", str(len(renewals)), evidence),
+        ("Renewals without a clear answer", str(unclear), ""),
+        ("Metered calls this month", f"{metered_calls(now):,}", metered),
+    ]
+    return [
+        Metric(label=label, value=value, note=note, technical=True) for label, value, note in shown
+    ]
+
+
+def notice_of(outcome: Outcome) -> str:
+    """What has to be said beside the last known state."""
+    if not outcome.recorded:
+        return "This result could not be saved: the monitor's database did not take it."
+    if outcome.renewal_until:
+        return f"Renewal unfinished, next try at {outcome.renewal_until.astimezone():%H:%M:%S}."
+    return ""
+
+
+def _assessment(
+    judgement: Judgement, now: dt.datetime, *, notice: str = "", checking: bool = False
+) -> Assessment:
+    row, check = judgement.row, judgement.check
+    return Assessment(
+        integration=QuickBooks.slug,
+        account=row.realm_id if row else "",
+        name=f"QuickBooks · {row}" if row else "QuickBooks",
+        level=judgement.level,
+        state=judgement.code.value if judgement.code else "not_checked",
+        title=judgement.title,
+        impact=judgement.impact,
+        next_step=judgement.next_step,
+        who_acts=judgement.who_acts,
+        headline=_headline(judgement),
+        action=links.action(judgement),
+        links=links.others(judgement),
+        since=judgement.since,
+        checked_at=check.checked_at if check else None,
+        last_success_at=row.last_success_at if row else None,
+        metrics=_figures(judgement),
+        facts=_facts(judgement, now),
+        strip=strip(judgement.score, now) if row else (),
+        support=_support(judgement),
+        checking=checking or judgement.checking,
+        notice=notice,
+    )
+
+
+def _headline(judgement: Judgement) -> str:
+    if judgement.code is Code.NOT_CONFIGURED:
+        return "Not set up"
+    if judgement.code is Code.NOT_CONNECTED:
+        return "Not connected yet"
+    return "Connected" if judgement.connected else "Disconnected"
+
+
+def _figures(judgement: Judgement) -> dict[str, object]:
+    row = judgement.row
+    return {
+        "score": judgement.score.value,
+        "checks": judgement.score.checks,
+        "successes": judgement.score.successes,
+        "last_success_at": row.last_success_at if row else None,
+        "last_renewed_at": row.minted_at if row else None,
+        "reauthorize_by": tokens.expires_soonest(row) if row else None,
+    }
+
+
+def _facts(judgement: Judgement, now: dt.datetime) -> list[str]:
+    row = judgement.row
+    if row is None:
+        missing = tokens.missing_settings()
+        return [f"Missing: {', '.join(missing)}"] if missing else []
+    read = f"read OK {words.ago(row.last_success_at, now)}" if row.last_success_at else ""
+    renewed = f"renewed {words.ago(row.minted_at, now)}" if row.minted_at else ""
+    facts = [f"Score {judgement.score}", " · ".join(filter(None, (read, renewed)))]
+    by = tokens.expires_soonest(row)
+    if by and judgement.connected and by - now < dt.timedelta(days=30):
+        facts.append(f"A person must sign in again by {words.calendar_day(by)}")
+    if row.revocation_error:
+        facts.append(
+            "Intuit could not be told about the disconnection "
+            f"({row.revocation_error}). Disconnect once more to try again."
+        )
+    return [fact for fact in facts if fact]
+
+
+def strip(score: Score, now: dt.datetime) -> list[Cell]:
+    """The window in `CELLS` slices; a slice without a check is a gap and not a success."""
+    start = window_start(now)
+    width = dt.timedelta(hours=settings.HEALTH_WINDOW_HOURS) / CELLS
+    found = []
+    for index in range(CELLS):
+        checks, successes = score.cells.get(index, (0, 0))
+        level = None
+        if checks:
+            level = Level.HEALTHY if successes == checks else Level.WARNING
+            level = Level.CRITICAL if not successes else level
+        label = f"{successes} of {checks} checks OK" if checks else "not checked"
+        found.append(Cell(starts_at=start + index * width, level=level, label=label))
+    return found
+
+
+def _support(judgement: Judgement) -> list[tuple[str, str]]:
+    row, check = judgement.row, judgement.check
+    if row is None:
+        return []
+    pairs = [
+        ("Company id", row.realm_id),
+        ("Diagnosis", judgement.code.value if judgement.code else "not checked"),
+    ]
+    if check:
+        pairs += [
+            ("Checked", f"{check.checked_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("HTTP status", str(check.http_status or "no answer")),
+            ("Fault", f"{check.fault_type} {check.fault_code}".strip()),
+            ("Message", check.message),
+            ("intuit_tid", check.intuit_tid),
+            ("Latency", f"{check.latency_ms} ms" if check.latency_ms is not None else ""),
+        ]
+    pairs.append(("Environment", row.environment))
+    return [(label, value) for label, value in pairs if value]

@@ -1,0 +1,283 @@
+"""The probe: token → client → diagnosis → `ConnectionHealthCheck`, one for many.
+
+Simultaneous requests share one probe per company across processes through a claim in the
+database, and a finished one that is young enough. A claim expires by itself, so a process that
+died with one blocks nobody for long.
+"""
+
+import datetime as dt
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import F
+
+from integrations import status
+from integrations.http import ExchangeError, boot_clock
+from quickbooks import client, tokens
+from quickbooks.diagnosis import Code, Diagnosis, diagnose, diagnose_failure
+from quickbooks.health import level_of
+from quickbooks.lease import database_now
+from quickbooks.models import (
+    ConnectionHealthCheck,
+    GrantState,
+    MeteredCalls,
+    OAuthToken,
+    ProbeClaim,
+    Trigger,
+)
+from quickbooks.words import who_acts
+
+logger = logging.getLogger(__name__)
+
+
+class UnknownCompany(LookupError):
+    """No such company was ever connected here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a request for a probe came to.
+
+    `check`: the newest check, maybe somebody else's (`reused`); None if there is none yet.
+    `recorded`: false when the database did not take it. `checking`: somebody else's probe is
+    under way. `renewal_until`: a renewal is unfinished; the next try is then.
+    """
+
+    realm_id: str
+    check: ConnectionHealthCheck | None
+    reused: bool = False
+    recorded: bool = True
+    checking: bool = False
+    renewal_until: dt.datetime | None = None
+
+
+def companies() -> list[str]:
+    """The realm ids of all companies that were ever connected."""
+    rows = OAuthToken.objects.exclude(state=GrantState.PENDING).order_by("company_name", "realm_id")
+    return list(rows.values_list("realm_id", flat=True))
+
+
+def latest_check(realm_id: str) -> ConnectionHealthCheck | None:
+    """The newest check of a company."""
+    rows = ConnectionHealthCheck.objects.filter(realm_id=realm_id)
+    return rows.order_by("-checked_at", "-id").first()
+
+
+def under_way(realm_ids: list[str]) -> set[str]:
+    """Those of the companies that somebody is probing now."""
+    claims = ProbeClaim.objects.filter(realm_id__in=realm_ids, expires_at__gt=database_now())
+    return set(claims.values_list("realm_id", flat=True))
+
+
+def probe(
+    realm_id: str,
+    *,
+    trigger: Trigger,
+    now: dt.datetime,
+    fresh: bool = False,
+    patience: float = 0.0,
+    confirming: bool = False,
+    pause: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Ask QuickBooks about one company, or share what somebody else has just asked.
+
+    `fresh`: always a new probe, begun after this call. `patience`: seconds to wait for somebody
+    else's probe or renewal. Raises `UnknownCompany`, and `DatabaseError` when the database does
+    not even say what to ask.
+    """
+    entered = boot_clock()
+    while True:
+        row = OAuthToken.objects.exclude(state=GrantState.PENDING).filter(realm_id=realm_id).first()
+        if row is None:
+            raise UnknownCompany(realm_id)
+        if row.state == GrantState.DISCONNECTED:
+            # Somebody wanted it so: that is a status, and no failed check.
+            _commit_status(row, Code.DISCONNECTED_HERE, row.disconnected_at or now)
+            return Outcome(realm_id=realm_id, check=latest_check(realm_id))
+        waited = boot_clock() - entered
+        begun = now + dt.timedelta(seconds=waited)
+        recent = None if fresh else _reusable(row, begun)
+        if recent is not None:
+            return Outcome(realm_id=realm_id, check=recent, reused=True)
+        owner = _claim(realm_id)
+        if owner is not None:
+            return _run(row, owner, trigger, begun, patience, confirming)
+        if waited >= patience:
+            return Outcome(
+                realm_id=realm_id, check=latest_check(realm_id), reused=True, checking=True
+            )
+        pause(0.05)
+
+
+def _reusable(row: OAuthToken, now: dt.datetime) -> ConnectionHealthCheck | None:
+    check = latest_check(row.realm_id)
+    if check is None or check.generation != row.generation:
+        return None  # connected, disconnected or renewed since
+    age = (now - check.checked_at).total_seconds()
+    return check if age < settings.QUICKBOOKS_PROBE_REUSE_SECONDS else None
+
+
+def _claim(realm_id: str) -> str | None:
+    """Claim the right to probe this company; None if somebody has it."""
+    owner, clock = uuid.uuid4().hex, database_now()
+    # Discovery, read, refresh, read again: at the very most a deadline each.
+    lasting = dt.timedelta(seconds=5 * settings.QUICKBOOKS_DEADLINE_SECONDS)
+    claim = {"owner": owner, "started_at": clock, "expires_at": clock + lasting}
+    if ProbeClaim.objects.filter(realm_id=realm_id, expires_at__lt=clock).update(**claim):
+        return owner
+    if ProbeClaim.objects.filter(realm_id=realm_id).exists():
+        return None
+    try:
+        with transaction.atomic():
+            ProbeClaim.objects.create(realm_id=realm_id, **claim)
+    except IntegrityError:
+        return None
+    return owner
+
+
+def _run(
+    row: OAuthToken,
+    owner: str,
+    trigger: Trigger,
+    now: dt.datetime,
+    patience: float,
+    confirming: bool,
+) -> Outcome:
+    claim = ProbeClaim.objects.filter(realm_id=row.realm_id, owner=owner)
+    try:
+        answer = _ask(row, now, trigger, patience)
+    except tokens.RenewalPending as pending:
+        claim.delete()
+        return Outcome(
+            realm_id=row.realm_id,
+            check=latest_check(row.realm_id),
+            reused=True,
+            renewal_until=pending.until,
+        )
+    except BaseException:
+        claim.delete()
+        raise
+    check = _check_of(row.realm_id, answer, trigger, now, confirming)
+    try:
+        _record(check, answer.diagnosis, row)
+        recorded = True
+        claim.delete()
+    except DatabaseError as error:
+        recorded = False
+        logger.error(
+            "The check of company %s (%s) could not be recorded: %s",
+            row.realm_id,
+            check.diagnosis,
+            type(error).__name__,
+        )
+    return Outcome(realm_id=row.realm_id, check=check, recorded=recorded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    diagnosis: Diagnosis
+    generation: int
+    refreshed: bool
+    latency_ms: int | None = None
+
+
+def _ask(row: OAuthToken, now: dt.datetime, trigger: Trigger, patience: float) -> _Answer:
+    refused: int | None = None
+    refreshed = False
+    while True:
+        try:
+            access = tokens.obtain_access(
+                row.realm_id, now=now, trigger=trigger, patience=patience, refused=refused
+            )
+        except tokens.NoAccess as error:
+            row.refresh_from_db(fields=["generation"])
+            return _Answer(
+                diagnosis=error.diagnosis,
+                generation=row.generation,
+                refreshed=refreshed or error.refreshed,
+            )
+        refreshed = refreshed or access.refreshed
+        started = boot_clock()
+        try:
+            diagnosis = diagnose(client.read_company(row.realm_id, access.token))
+        except ExchangeError as error:
+            diagnosis = diagnose_failure(error)
+        latency = round(1000 * (boot_clock() - started))
+        # A token minted a moment ago and never accepted: that is Intuit's trouble, and a
+        # refresh would only make another such token. And one refresh a probe is enough.
+        if not diagnosis.token_refused or access.unproven or refused is not None:
+            return _Answer(
+                diagnosis=diagnosis,
+                generation=access.generation,
+                refreshed=refreshed,
+                latency_ms=latency,
+            )
+        refused = access.generation
+
+
+def _check_of(
+    realm_id: str, answer: _Answer, trigger: Trigger, now: dt.datetime, confirming: bool
+) -> ConnectionHealthCheck:
+    found = answer.diagnosis
+    return ConnectionHealthCheck(
+        realm_id=realm_id,
+        checked_at=now,
+        ok=found.ok,
+        diagnosis=found.code,
+        http_status=found.http_status,
+        fault_type=found.fault_type,
+        fault_code=found.fault_code,
+        message=found.message,
+        intuit_tid=found.intuit_tid,
+        latency_ms=answer.latency_ms,
+        trigger=trigger,
+        refreshed=answer.refreshed,
+        generation=answer.generation,
+        confirming=confirming,
+    )
+
+
+def _record(check: ConnectionHealthCheck, found: Diagnosis, row: OAuthToken) -> None:
+    """Everything that a check leaves behind, in one transaction."""
+    code = Code(check.diagnosis)
+    read = code in {Code.OK, Code.SUBSCRIPTION_ENDED} and check.http_status == 200
+    with transaction.atomic():
+        check.save(force_insert=True)
+        if read:
+            tokens.note_read(
+                check.realm_id,
+                check.generation,
+                check.checked_at,
+                found.company_name,
+                ok=check.ok,
+            )
+            _count_metered_call(check.checked_at)
+        row.company_name = found.company_name or row.company_name
+        _commit_status(row, code, check.checked_at)
+
+
+def _commit_status(row: OAuthToken, code: Code, at: dt.datetime) -> None:
+    status.commit(
+        integration="quickbooks",
+        account=row.realm_id,
+        name=str(row),
+        level=level_of(code, at, row.last_success_at, row.connected_at),
+        state=code.value,
+        needs_person=who_acts(code) in {"clinic", "administrator"},
+        checked_at=at,
+    )
+
+
+def _count_metered_call(at: dt.datetime) -> None:
+    """Successful production reads count against the app's month; sandbox and failures are free."""
+    if settings.QUICKBOOKS_ENVIRONMENT != "production":
+        return
+    counter, _ = MeteredCalls.objects.get_or_create(
+        client_id=settings.QUICKBOOKS_CLIENT_ID, month=at.date().replace(day=1)
+    )
+    MeteredCalls.objects.filter(pk=counter.pk).update(count=F("count") + 1)
