@@ -15,10 +15,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q, Value
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
-from integrations.crypto import Sealed, Secret
+from integrations.crypto import EncryptedTextField, Sealed, Secret
 from integrations.http import Deadline, boot_clock
 from quickbooks import rescue
 from quickbooks.models import GrantState, OAuthToken, RefreshOutcome, TokenRefresh
@@ -218,13 +218,11 @@ def commit_parcel(parcel: rescue.Parcel) -> None:
 
 
 def _late_pair(parcel: rescue.Parcel) -> Sealed:
+    names = ("access_token", "refresh_token")
+    pair = OAuthToken(realm_id=parcel.realm_id, **{name: parcel.values[name] for name in names})
     field = TokenRefresh._meta.get_field("late_pair")
-    opened = [
-        OAuthToken(realm_id=parcel.realm_id, **{name: parcel.values[name]})
-        for name in ("access_token", "refresh_token")
-    ]
-    text = f"{opened[0].access_token}\n{opened[1].refresh_token}"
-    return field.seal_for(parcel.realm_id, text)  # type: ignore[union-attr]
+    assert isinstance(field, EncryptedTextField)
+    return field.seal_for(parcel.realm_id, f"{pair.access_token}\n{pair.refresh_token}")
 
 
 def _pair_values(
@@ -283,7 +281,7 @@ def forget(
         _close_journal(lease, outcome, problem, tid)
 
 
-def _held(lease: Lease) -> Any:
+def _held(lease: Lease) -> QuerySet[OAuthToken]:
     return OAuthToken.objects.filter(
         realm_id=lease.realm_id, generation=lease.generation, lease_owner=lease.owner
     )
@@ -295,8 +293,10 @@ def _close_journal(lease: Lease, outcome: RefreshOutcome, detail: str, intuit_ti
     )
 
 
-def refresh_token_of(lease: Lease) -> Secret:
-    """The token that this lease allows to present. Raises `EncryptionError`."""
-    row = OAuthToken.objects.get(realm_id=lease.realm_id, generation=lease.generation)
-    token: Secret = row.refresh_token
-    return token
+def refresh_token_of(lease: Lease) -> Secret | None:
+    """The token that this lease allows to present, None if a newer one came meanwhile.
+
+    Raises `EncryptionError`.
+    """
+    row = _held(lease).first()
+    return row.refresh_token if row else None

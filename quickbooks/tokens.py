@@ -6,8 +6,9 @@ used, a dead token never presented again, and nothing but evidence changes the v
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
@@ -139,9 +140,14 @@ def obtain_access(
                 )
             if lease is not None:
                 presented = lease.generation
-                present(lease, endpoints, now)
+                answer = _ask_or_release(lease, endpoints)
+                settle(lease, answer, now, pause=pause)
+                if isinstance(answer.result, _NOT_ABOUT_THE_GRANT):
+                    raise answer.result
                 continue
         except oauth.OAuthError as error:
+            if presented is not None and _read_row(realm_id).generation > presented:
+                continue  # a newer pair came meanwhile, from whoever was slower
             if usable:
                 return _access(row, now, refreshed)
             raise NoAccess(_diagnosis_of(error), refreshed=presented is not None) from None
@@ -152,37 +158,60 @@ def obtain_access(
         pause(0.05)
 
 
-def present(lease: leases.Lease, endpoints: dict[str, str], now: dt.datetime) -> None:
-    """Present the leased refresh token once and settle what comes of it.
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of presenting a refresh token: a new pair, or the error that says why not."""
 
-    Returns when a new pair is saved, or when a rejection is written down; the row tells which.
-    Raises the `OAuthError` of everything that is no verdict on the grant.
-    """
-    try:
-        token = leases.refresh_token_of(lease)
-    except (EncryptionError, OAuthToken.DoesNotExist):
-        leases.release(lease, RefreshOutcome.NOT_SENT, "the stored token cannot be read")
-        raise NoAccess(Diagnosis(code=Code.NOT_CONFIGURED)) from None
+    result: oauth.TokenPair | oauth.OAuthError
+    rotated: bool = False
+
+
+def ask(lease: leases.Lease, endpoints: dict[str, str]) -> Answer:
+    """Present the leased refresh token once. Raises `EncryptionError`, having sent nothing."""
+    token = leases.refresh_token_of(lease)
+    if token is None:
+        return Answer(result=oauth.NotSent("a newer pair came meanwhile", Failure.NETWORK))
     try:
         pair = oauth.refresh(endpoints, token, lease.deadline)
-    except oauth.GrantRejected as error:
-        leases.reject(lease, error.detail, error.intuit_tid)
-        return
     except oauth.OAuthError as error:
-        _settle_failure(lease, error)
-        raise
-    leases.save_pair(lease, pair, now, rotated=pair.refresh_token != token)
+        return Answer(result=error)
+    return Answer(result=pair, rotated=pair.refresh_token != token)
 
 
-def _settle_failure(lease: leases.Lease, error: oauth.OAuthError) -> None:
-    if isinstance(error, oauth.NoVerdict):
-        leases.leave_in_doubt(lease, error.detail, error.intuit_tid)
-    elif isinstance(error, oauth.NotSent):
-        leases.release(lease, RefreshOutcome.NOT_SENT, error.detail)
-    else:
-        app = isinstance(error, oauth.AppRejected)
-        outcome = RefreshOutcome.APP_REJECTED if app else RefreshOutcome.REJECTED
-        leases.release(lease, outcome, error.detail, error.intuit_tid)
+def settle(
+    lease: leases.Lease,
+    answer: Answer,
+    now: dt.datetime,
+    *,
+    grant: Mapping[str, Any] | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write down what came of it, before anybody uses it. Raises `DatabaseError`."""
+    match answer.result:
+        case oauth.TokenPair() as pair:
+            leases.save_pair(lease, pair, now, rotated=answer.rotated, grant=grant, pause=pause)
+        case oauth.GrantRejected(detail=detail, intuit_tid=tid) if grant is None:
+            leases.reject(lease, detail, tid)
+        case oauth.NoVerdict(detail=detail, intuit_tid=tid):
+            leases.leave_in_doubt(lease, detail, tid)
+        case oauth.NotSent(detail=detail):
+            leases.release(lease, RefreshOutcome.NOT_SENT, detail)
+        case oauth.AppRejected(detail=detail, intuit_tid=tid):
+            leases.release(lease, RefreshOutcome.APP_REJECTED, detail, tid)
+        case oauth.OAuthError(detail=detail, intuit_tid=tid):
+            # A rejected authorization code: the grant that was there before is untouched.
+            leases.release(lease, RefreshOutcome.REJECTED, detail, tid)
+
+
+_NOT_ABOUT_THE_GRANT = (oauth.NoVerdict, oauth.NotSent, oauth.AppRejected)
+
+
+def _ask_or_release(lease: leases.Lease, endpoints: dict[str, str]) -> Answer:
+    try:
+        return ask(lease, endpoints)
+    except EncryptionError:
+        leases.release(lease, RefreshOutcome.NOT_SENT, "the stored token cannot be decrypted")
+        raise NoAccess(Diagnosis(code=Code.NOT_CONFIGURED)) from None
 
 
 def _read_row(realm_id: str) -> OAuthToken:
@@ -272,26 +301,22 @@ def connect(
     OAuthToken.objects.get_or_create(realm_id=realm_id)
     lease = _take_for_person(realm_id, TokenRefresh.Purpose.CONNECT, patience=patience, pause=pause)
     try:
-        pair = oauth.exchange_code(endpoints, code, lease.deadline)
+        answer = Answer(result=oauth.exchange_code(endpoints, code, lease.deadline), rotated=True)
     except oauth.OAuthError as error:
-        _settle_failure(lease, error)
-        raise
-    leases.save_pair(
-        lease,
-        pair,
-        now,
-        rotated=True,
-        grant={
-            "client_id": settings.QUICKBOOKS_CLIENT_ID,
-            "environment": settings.QUICKBOOKS_ENVIRONMENT,
-            "site_url": settings.SITE_URL,
-            "connected_at": now,
-            "connected_by_id": user_id,
-            "disconnected_at": None,
-            "disconnected_by_id": None,
-            "revocation_error": "",
-        },
-    )
+        answer = Answer(result=error)
+    grant = {
+        "client_id": settings.QUICKBOOKS_CLIENT_ID,
+        "environment": settings.QUICKBOOKS_ENVIRONMENT,
+        "site_url": settings.SITE_URL,
+        "connected_at": now,
+        "connected_by_id": user_id,
+        "disconnected_at": None,
+        "disconnected_by_id": None,
+        "revocation_error": "",
+    }
+    settle(lease, answer, now, grant=grant, pause=pause)
+    if isinstance(answer.result, oauth.OAuthError):
+        raise answer.result
 
 
 def disconnect(
