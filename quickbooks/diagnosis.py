@@ -164,8 +164,11 @@ def _judge_fault(status: int, fault: Fault) -> tuple[Code, bool]:
     if status == 401 and kind == "authentication" and code == "3200":
         # Revoked or merely expired; alone it says nothing about the grant.
         return Code.INTUIT_UNAVAILABLE, True
-    if status == 401 and kind == "authenticationfault" and code == "100":
+    if status == 401 and kind == "authenticationfault" and code in {"100", "130"}:
+        # 130 WrongClusterError: sandbox token against production (python-quickbooks#369).
         return Code.WRONG_COMPANY_OR_ENVIRONMENT, False
+    if kind == "service" and code == "3001" and status in {403, 429}:
+        return Code.THROTTLED, False  # with 403 too: python-quickbooks#43
     if status in {401, 403} and kind == "authorizationfault":
         denied = code == "120" or "do not have access" in text
         return (Code.ACCESS_DENIED if denied else Code.UNEXPECTED_REPLY), False
