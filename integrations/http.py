@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from enum import StrEnum
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import certifi
@@ -138,6 +139,10 @@ class _Bounded:
                 last_error = error
                 sock.close()
                 self._let_go()
+        if deadline.expired:
+            # Our own shutdown can end `connect` as a broken pipe, which urllib3 takes for an
+            # early answer: it would go on without a connection.
+            raise TimeoutError("not connected in time")
         raise last_error
 
     @property
@@ -212,8 +217,10 @@ class _Adapter(HTTPAdapter):
 
 
 def prepare(session: requests.Session) -> None:
-    """Make a session obey: bounded connections, nothing read from the environment."""
+    """Make a session obey: bounded connections, no environment, no memory."""
     session.trust_env = False  # a .netrc would replace the Authorization header
+    # One session serves all companies: what an answer sets must not reach the next request.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _Adapter(pool_connections=4, pool_maxsize=POOL_SIZE)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

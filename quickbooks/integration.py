@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from django.conf import settings
+from django.utils import timezone
 
 from integrations.base import Assessment, Cell, Event, Integration, Metric
 from integrations.levels import Level
@@ -107,7 +108,9 @@ def notice_of(outcome: Outcome) -> str:
     if not outcome.recorded:
         return "This result could not be saved: the monitor's database did not take it."
     if outcome.renewal_until:
-        return f"Renewal unfinished, next try at {outcome.renewal_until.astimezone():%H:%M:%S}."
+        return (
+            f"Renewal unfinished, next try at {timezone.localtime(outcome.renewal_until):%H:%M:%S}."
+        )
     return ""
 
 

@@ -255,9 +255,10 @@ def forget(
     problem: str,
     still_at_work: bool,
     tid: str,
-) -> None:
-    """Disconnected here. With a `problem` the tokens stay, unused, so that it can be tried again.
+) -> bool:
+    """Disconnected here; False if newer tokens came meanwhile.
 
+    With a `problem` the tokens stay, unused, so that revoking them can be tried again.
     `still_at_work`: the revocation may yet reach Intuit, so the lease keeps a new connection
     waiting until that is over; a late revocation would end the new grant.
     """
@@ -275,10 +276,11 @@ def forget(
         values.update(lease_owner="", lease_until=None)
     outcome = RefreshOutcome.UNKNOWN if problem else RefreshOutcome.REVOKED
     with transaction.atomic(durable=True):
-        OAuthToken.objects.filter(realm_id=lease.realm_id, generation=lease.generation).update(
-            **values
-        )
+        forgotten = OAuthToken.objects.filter(
+            realm_id=lease.realm_id, generation=lease.generation
+        ).update(**values)
         _close_journal(lease, outcome, problem, tid)
+    return bool(forgotten)
 
 
 def _held(lease: Lease) -> QuerySet[OAuthToken]:

@@ -92,6 +92,10 @@ def standing_verdict(row: OAuthToken) -> Code | None:
     return None
 
 
+def _is_ours(row: OAuthToken) -> bool:
+    return _same_app(row) and not is_foreign_copy(row) and not missing_settings()
+
+
 def _same_app(row: OAuthToken) -> bool:
     return (row.client_id, row.environment) == (
         settings.QUICKBOOKS_CLIENT_ID,
@@ -276,12 +280,11 @@ def note_read(
 ) -> None:
     """Remember that QuickBooks accepted this generation's access token."""
     rows = OAuthToken.objects.filter(realm_id=realm_id, generation=generation)
-    rows.update(accepted_generation=generation)
-    if company_name:
-        rows.exclude(company_name=company_name).update(company_name=company_name)
+    values: dict[str, Any] = {"company_name": company_name} if company_name else {}
     if ok:
-        newer = Q(last_success_at=None) | Q(last_success_at__lt=checked_at)
-        rows.filter(newer).update(last_success_at=checked_at)
+        rows = rows.filter(Q(last_success_at=None) | Q(last_success_at__lt=checked_at))
+        values["last_success_at"] = checked_at
+    rows.update(accepted_generation=generation, **values)
 
 
 def connect(
@@ -333,31 +336,41 @@ def disconnect(
     another installation, or one with other keys, forgets without telling Intuit: the grant is
     not its own to end. Raises `RenewalPending`, `DatabaseError`.
     """
+    problem, endpoints = "", None
+    try:
+        endpoints = oauth.discover(now)
+    except oauth.OAuthError as error:
+        problem = error.detail
     lease = _take_for_person(
         realm_id, TokenRefresh.Purpose.DISCONNECT, patience=patience, pause=pause
     )
     row = OAuthToken.objects.get(realm_id=realm_id)
-    problem, still_at_work, tid = "", False, ""
     # A dead token is not presented again, not even to be revoked.
-    own = _same_app(row) and not is_foreign_copy(row) and not missing_settings()
-    if own and row.state in {GrantState.LIVE, GrantState.DISCONNECTED}:
+    revocable = row.state in {GrantState.LIVE, GrantState.DISCONNECTED} and _is_ours(row)
+    still_at_work, tid = False, ""
+    if not revocable:
+        problem = ""
+    elif endpoints is not None:
         try:
-            tid = _revoke(lease, now)
+            tid = _revoke(lease, endpoints)
         except oauth.OAuthError as error:
             problem, tid = error.detail, error.intuit_tid
             still_at_work = isinstance(error, oauth.NoVerdict)
         except EncryptionError:
             problem = "the stored token cannot be decrypted"
-    leases.forget(lease, user_id, now, problem=problem, still_at_work=still_at_work, tid=tid)
+    if not leases.forget(
+        lease, user_id, now, problem=problem, still_at_work=still_at_work, tid=tid
+    ):
+        raise RenewalPending(None)  # a late answer has brought newer tokens meanwhile
     return problem
 
 
-def _revoke(lease: leases.Lease, now: dt.datetime) -> str:
+def _revoke(lease: leases.Lease, endpoints: dict[str, str]) -> str:
     token = leases.refresh_token_of(lease)
     if not token:
         return ""
     try:
-        return oauth.revoke(oauth.discover(now), token, lease.deadline)
+        return oauth.revoke(endpoints, token, lease.deadline)
     except oauth.GrantRejected as error:
         return error.intuit_tid  # dead already: that is what was wanted
     except oauth.NoVerdict as error:

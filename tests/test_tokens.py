@@ -279,7 +279,11 @@ def test_who_waits_gets_the_result_of_the_holder(connected: World, now: dt.datet
 
 
 def test_a_commit_that_fails_is_repeated_until_it_succeeds(
-    connected: World, now: dt.datetime, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any
+    connected: World,
+    now: dt.datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    tmp_path: Any,
 ) -> None:
     settings.VAR_DIR = tmp_path
     commit, failures = leases.commit_parcel, iter([True, True, False])
@@ -300,7 +304,11 @@ def test_a_commit_that_fails_is_repeated_until_it_succeeds(
 
 
 def test_a_pair_that_could_not_be_committed_is_found_by_the_next_check(
-    connected: World, now: dt.datetime, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any
+    connected: World,
+    now: dt.datetime,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    tmp_path: Any,
 ) -> None:
     settings.VAR_DIR = tmp_path
     settings.QUICKBOOKS_DEADLINE_SECONDS = 0.05
@@ -373,9 +381,7 @@ def test_new_keys_read_what_old_ones_wrote_and_rotating_makes_the_old_ones_super
     assert why_not(now) == Code.NOT_CONFIGURED
 
 
-def test_an_outage_of_discovery_does_not_stop_a_renewal(
-    connected: World, now: dt.datetime
-) -> None:
+def test_an_outage_of_discovery_does_not_stop_a_renewal(connected: World, now: dt.datetime) -> None:
     DiscoveryDocument.objects.update(fetched_at=now - dt.timedelta(days=30))
     connected.set_fault("discovery", "unavailable")
     assert obtain(now + HOUR).refreshed
