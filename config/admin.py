@@ -16,6 +16,7 @@ class MonitorAdminSite(AdminSite):
     index_title = "Connections"
     index_template = "admin/monitor_index.html"
     site_url = "/dashboard/"
+    enable_nav_sidebar = False  # it pushes the columns of the history out of sight
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -104,6 +104,9 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
             raise TypeError(f"{self.name} takes sealed values only")
         return None if value is None else str(value)
 
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        return model_instance.__dict__.get(self.attname)
+
     def value_from_object(self, obj: models.Model) -> Any:
         # Serializers and forms come this way: they get ciphertext or nothing.
         return obj.__dict__.get(self.attname)

@@ -80,6 +80,11 @@ class OAuthToken(models.Model):
     def __str__(self) -> str:
         return self.company_name or f"Company {self.realm_id}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("an existing grant is changed by conditional UPDATEs only")
+        super().save(*args, **kwargs)
+
     @classmethod
     def seal(cls, field: str, realm_id: str, value: str) -> Sealed:
         """The ciphertext of a token for the row of `realm_id`."""
@@ -144,6 +149,13 @@ class TokenRefresh(models.Model):
 
     def __str__(self) -> str:
         return f"{self.purpose} of {self.realm_id}, generation {self.generation}"
+
+    @classmethod
+    def seal_late_pair(cls, realm_id: str, pair: str) -> Sealed:
+        """The ciphertext of a pair for a row of `realm_id`."""
+        column = cls._meta.get_field("late_pair")
+        assert isinstance(column, EncryptedTextField)
+        return column.seal_for(realm_id, pair)
 
     @property
     def was_early(self) -> bool:

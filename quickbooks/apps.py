@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class QuickBooksConfig(AppConfig):
+    name = "quickbooks"
+    verbose_name = "QuickBooks"
