@@ -7,6 +7,7 @@ name the setting and never repeat the value of a secret. Every reader raises
 
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,15 +21,15 @@ class Settings:
     """The environment, with `.env` behind it. Each name may also come as `NAME_FILE`."""
 
     def __init__(self, env_file: Path) -> None:
-        self._env = environ.FileAwareEnv()
-        self._env.interpolate = False  # a secret may begin with a dollar sign
         if env_file.is_file() and not os.environ.get("TESTING"):
+            _refuse_other_lines(env_file)
             # An absolute path: cron starts elsewhere and without an environment.
             environ.FileAwareEnv.read_env(str(env_file))
 
     def text(self, name: str, default: str = "") -> str:
         try:
-            return str(self._env.str(name, default=default)).strip()
+            # Past django-environ's readers: they take a leading dollar sign for a reference.
+            return str(environ.FileAwareEnv.ENVIRON.get(name, default)).strip()
         except OSError as error:
             raise ImproperlyConfigured(
                 f"{name}_FILE names a file that cannot be read ({error.strerror})."
@@ -117,6 +118,19 @@ class Settings:
                     'print(Fernet.generate_key().decode())"'
                 ) from None
         return keys
+
+
+def _refuse_other_lines(env_file: Path) -> None:
+    """django-environ would log such a line, with the secret in it, and go on without it."""
+    try:
+        lines = env_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ImproperlyConfigured(f"{env_file} cannot be read as text by this user.") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.startswith("#") and not re.match(r"(export )?\w+=", line):
+            raise ImproperlyConfigured(
+                f"line {number} of {env_file} is not NAME=value (without spaces around the =)."
+            )
 
 
 def is_web_url(value: str) -> bool:
