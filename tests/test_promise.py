@@ -12,7 +12,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import DatabaseError
+from django.test import override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -122,12 +124,10 @@ class Promise(RuleBasedStateMachine):
         if hasattr(self, "simulator"):
             self.never_stuck()
             self.simulator.stop()
-            for path in (leases.settings.VAR_DIR / "rescue").glob("*"):
+            for path in (django_settings.VAR_DIR / "rescue").glob("*"):
                 path.unlink()
 
     def _at_intuit(self) -> Any:
-        from django.test import override_settings
-
         return override_settings(
             QUICKBOOKS_DISCOVERY_URL=self.simulator.discovery_url,
             QUICKBOOKS_API_URL=self.simulator.api_url,
@@ -389,7 +389,7 @@ class Promise(RuleBasedStateMachine):
         )
 
     def _reconnect(self) -> None:
-        code = self.world.new_code(REALM, leases.settings.QUICKBOOKS_REDIRECT_URI)
+        code = self.world.new_code(REALM, django_settings.QUICKBOOKS_REDIRECT_URI)
         tokens.connect(REALM, code, None, self.weather.now())
         self.ended_at_intuit = self.doubt = False
 

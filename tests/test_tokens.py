@@ -4,8 +4,11 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import DatabaseError
 
+from integrations.crypto import Secret
+from integrations.http import boot_clock
 from quickbooks import lease as leases
 from quickbooks import oauth, rescue, tokens
 from quickbooks.diagnosis import Code
@@ -91,8 +94,8 @@ def test_it_does_not_take_an_absent_hard_expiry_for_zero(
 ) -> None:
     before = row().hard_expires_at
     pair = oauth.TokenPair(
-        access_token=leases.Secret("a"),
-        refresh_token=leases.Secret("b"),
+        access_token=Secret("a"),
+        refresh_token=Secret("b"),
         expires_in=3600,
         refresh_expires_in=None,
         hard_expires_in=None,
@@ -109,7 +112,7 @@ def test_a_holder_that_wakes_up_late_sends_nothing(
 ) -> None:
     lease = take()
     assert lease
-    later = leases.boot_clock() + settings.QUICKBOOKS_DEADLINE_SECONDS + 1
+    later = boot_clock() + settings.QUICKBOOKS_DEADLINE_SECONDS + 1
     monkeypatch.setattr("integrations.http.boot_clock", lambda: later)
     answer = tokens.ask(lease, oauth.discover(now))
     assert isinstance(answer.result, oauth.NotSent)
@@ -369,8 +372,6 @@ def test_disconnecting_and_reconnecting_wait_for_a_revocation_that_may_still_be_
 def test_new_keys_read_what_old_ones_wrote_and_rotating_makes_the_old_ones_superfluous(
     connected: World, now: dt.datetime, settings: Any
 ) -> None:
-    from cryptography.fernet import Fernet
-
     old, new = settings.TOKEN_ENCRYPTION_KEYS, [Fernet.generate_key().decode()]
     before = row().refresh_token
     settings.TOKEN_ENCRYPTION_KEYS = new + old
