@@ -155,9 +155,10 @@ class _Bounded:
         if self.sock is None:  # type: ignore[attr-defined]
             self.connect()  # type: ignore[attr-defined]
         deadline.watch(self._wire)
-        # After connecting and before the first byte: a process that was suspended until now
-        # must not send a request that somebody else may have repeated meanwhile.
-        if not deadline.sent and (deadline.expired or deadline.remaining() <= 0):
+        # After connecting and before the first byte, and again before the body, which has the
+        # token: a process that was suspended until now must not send a request that somebody
+        # else may have repeated meanwhile. Half a request does nothing at the other side.
+        if deadline.expired or deadline.remaining() <= 0:
             raise TimeoutError("too late to send")
         deadline.sent = True
         self._used_at = boot_clock()
