@@ -12,9 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
 from integrations.api import as_time, problem, staff_api
-from integrations.levels import Level
 from quickbooks import links
-from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement, judge, judge_nothing
 from quickbooks.models import REALM_PATTERN, ConnectionHealthCheck, Trigger
 from quickbooks.probe import Outcome, UnknownCompany, companies, probe
@@ -90,7 +88,6 @@ def probe_all(
 def as_json(judgement: Judgement, outcome: Outcome | None) -> dict[str, Any]:
     """One company in the contract's form."""
     row, check = judgement.row, judgement.check
-    code = judgement.code or Code.TIMEOUT  # connected, and no answer of it has been seen yet
     action = links.action(judgement)
     read = row.last_success_at if row else None
     return {
@@ -113,7 +110,7 @@ def as_json(judgement: Judgement, outcome: Outcome | None) -> dict[str, Any]:
             "successes": judgement.score.successes,
         },
         "diagnosis": {
-            "code": code.value,
+            "code": judgement.told_code.value,
             "title": judgement.title,
             "impact": judgement.impact,
             "next_step": judgement.next_step,
@@ -133,8 +130,8 @@ def as_json(judgement: Judgement, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def _error(check: ConnectionHealthCheck | None, judgement: Judgement) -> dict[str, Any] | None:
-    if check is None or check.ok or judgement.level is Level.HEALTHY:
-        return None
+    if check is None or check.ok or check.diagnosis != judgement.code:
+        return None  # what was wrong earlier is not why it is disconnected now
     return {
         "http_status": check.http_status,
         "type": check.fault_type or None,

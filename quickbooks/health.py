@@ -58,7 +58,7 @@ class _SecondsSinceEpoch(Func):
         return self.as_sql(
             compiler,
             connection,
-            template="CAST(STRFTIME('%%s', %(expressions)s) AS INTEGER)",
+            template="CAST(STRFTIME('%%%%s', %(expressions)s) AS INTEGER)",
             **context,
         )
 

@@ -71,7 +71,7 @@ class QuickBooks(Integration):
         summary = summarize(counted(window_start(now), now))
         hours = f"last {settings.HEALTH_WINDOW_HOURS} h"
         return [
-            Metric(label="QuickBooks checks", value=f"{summary.checks:,}", note=hours),
+            Metric(label="Checks", value=f"{summary.checks:,}", note=hours),
             Metric(label="Successful", value=f"{summary.successes:,}", note=hours),
             *_technical(summary.latency_median, summary.latency_p95, now),
         ]
@@ -123,7 +123,7 @@ def _assessment(
         account=row.realm_id if row else "",
         name=f"QuickBooks · {row}" if row else "QuickBooks",
         level=judgement.level,
-        state=judgement.code.value if judgement.code else "not_checked",
+        state=judgement.told_code.value,
         title=judgement.title,
         impact=judgement.impact,
         next_step=judgement.next_step,

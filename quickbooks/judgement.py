@@ -54,6 +54,11 @@ class Judgement:
     def connected(self) -> bool:
         return self.code is None or self.code.connected
 
+    @property
+    def told_code(self) -> Code:
+        """For machines, whose contract has no word for "connected, and no answer seen yet"."""
+        return self.code or Code.TIMEOUT
+
 
 def judge(
     now: dt.datetime,

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
-from integrations.crypto import EncryptedTextField, Sealed, Secret
+from integrations.crypto import Sealed, Secret
 from integrations.http import Deadline, boot_clock
 from quickbooks import rescue
 from quickbooks.models import GrantState, OAuthToken, RefreshOutcome, TokenRefresh
@@ -151,6 +151,7 @@ def save_pair(
 
     If the commit fails, the pair goes encrypted into a rescue file at once, because a kill
     during the retries must not lose it, and the commit is tried again for the lease's length.
+    A bug or an interrupt in the commit leaves the file as well.
     """
     values = _pair_values(lease.realm_id, pair, now, rotated=rotated, new_grant=grant is not None)
     outcome = RefreshOutcome.ROTATED if rotated else RefreshOutcome.SAME
@@ -169,10 +170,12 @@ def save_pair(
             commit_parcel(parcel)
             rescue.discard(parcel)
             return
-        except DatabaseError:
+        except BaseException as error:
             if not waited:
                 rescue.write(parcel)
-            if boot_clock() >= give_up_at:
+            # InterfaceError is no DatabaseError: a connection that the server has closed.
+            temporary = isinstance(error, (DatabaseError, InterfaceError))
+            if not temporary or boot_clock() >= give_up_at:
                 logger.error(
                     "The new tokens of company %s could not be committed; they wait in a "
                     "rescue file for the next check.",
@@ -220,9 +223,8 @@ def commit_parcel(parcel: rescue.Parcel) -> None:
 def _late_pair(parcel: rescue.Parcel) -> Sealed:
     names = ("access_token", "refresh_token")
     pair = OAuthToken(realm_id=parcel.realm_id, **{name: parcel.values[name] for name in names})
-    field = TokenRefresh._meta.get_field("late_pair")
-    assert isinstance(field, EncryptedTextField)
-    return field.seal_for(parcel.realm_id, f"{pair.access_token}\n{pair.refresh_token}")
+    opened = f"{pair.access_token}\n{pair.refresh_token}"
+    return TokenRefresh.seal_late_pair(parcel.realm_id, opened)
 
 
 def _pair_values(

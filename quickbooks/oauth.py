@@ -147,7 +147,10 @@ def refresh(endpoints: dict[str, str], refresh_token: Secret, deadline: Deadline
 def revoke(endpoints: dict[str, str], refresh_token: Secret, deadline: Deadline) -> str:
     """End the grant at Intuit; returns the intuit_tid. Raises `OAuthError`."""
     answer = _call(endpoints, deadline, lambda client: client.revoke(refresh_token))
-    return clean_tid(answer.headers.get("intuit_tid", ""))
+    tid = clean_tid(answer.headers.get("intuit_tid", ""))
+    if answer.content.lstrip().startswith(b"<"):  # Intuit's is empty; a page is a firewall's
+        raise NoVerdict("HTTP 200 with a page", tid, failure=None, status=answer.status_code)
+    return tid
 
 
 def _call(

@@ -6,7 +6,10 @@ https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT
 import datetime as dt
 from dataclasses import replace
 
+from django.conf import settings
+
 from integrations.levels import Level, worst
+from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement
 
 # With `--cached`: two intervals of the schedule without a check, and nothing is known.
@@ -41,6 +44,8 @@ def summary(judgements: list[Judgement]) -> str:
 
 def as_cached(judgement: Judgement, now: dt.datetime) -> Judgement:
     """What is stored, called unknown when it is too old to say anything."""
+    if judgement.row is None or judgement.code is Code.DISCONNECTED_HERE:
+        return judgement  # no check says so, and it stays true without one
     check = judgement.check
     if check is None or now - check.checked_at > STALE_AFTER:
         when = f"since {check.checked_at:%Y-%m-%d %H:%M} UTC" if check else "yet"
@@ -56,6 +61,7 @@ def _text(judgement: Judgement) -> str:
     else:
         told = f"{name}: {judgement.title}" if name else judgement.title
     if score.value is not None:
-        told += f", 24 h score {score.value:.1f} % ({score.successes}/{score.checks})"
+        hours = settings.HEALTH_WINDOW_HOURS
+        told += f", {hours} h score {score.value:.1f} % ({score.successes}/{score.checks})"
     # A pipe separates the performance data; a company may have one in its name.
     return told.replace("|", "/")

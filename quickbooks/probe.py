@@ -10,11 +10,12 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from integrations import status
 from integrations.http import ExchangeError, boot_clock
@@ -90,28 +91,39 @@ def probe(
     else's probe or renewal. Raises `UnknownCompany`, and `DatabaseError` when the database does
     not even say what to ask.
     """
-    entered = boot_clock()
+    entered, begun, waited = boot_clock(), now, 0.0
     while True:
-        row = OAuthToken.objects.exclude(state=GrantState.PENDING).filter(realm_id=realm_id).first()
-        if row is None:
-            raise UnknownCompany(realm_id)
+        row = _company(realm_id)
         if row.state == GrantState.DISCONNECTED:
-            # Somebody wanted it so: that is a status, and no failed check.
-            _commit_status(row, Code.DISCONNECTED_HERE, row.disconnected_at or now)
+            # Somebody wanted it so: that is a status, and no failed check. Of this moment, so
+            # that a read which was under way then does not outlast it.
+            _commit_status(row, Code.DISCONNECTED_HERE, begun)
             return Outcome(realm_id=realm_id, check=latest_check(realm_id))
-        waited = boot_clock() - entered
-        begun = now + dt.timedelta(seconds=waited)
         recent = None if fresh else _reusable(row, begun)
         if recent is not None:
             return Outcome(realm_id=realm_id, check=recent, reused=True)
         owner = _claim(realm_id)
         if owner is not None:
+            # Whoever had the claim before may have finished between our look and our claim.
+            recent = None if fresh else _reusable(_company(realm_id), begun)
+            if recent is not None:
+                _claims(realm_id, owner).delete()
+                return Outcome(realm_id=realm_id, check=recent, reused=True)
             return _run(row, owner, trigger, begun, patience, confirming)
         if waited >= patience:
             return Outcome(
                 realm_id=realm_id, check=latest_check(realm_id), reused=True, checking=True
             )
         pause(0.05)
+        waited = boot_clock() - entered
+        begun = now + dt.timedelta(seconds=waited)
+
+
+def _company(realm_id: str) -> OAuthToken:
+    row = OAuthToken.objects.exclude(state=GrantState.PENDING).filter(realm_id=realm_id).first()
+    if row is None:
+        raise UnknownCompany(realm_id)
+    return row
 
 
 def _reusable(row: OAuthToken, now: dt.datetime) -> ConnectionHealthCheck | None:
@@ -140,6 +152,10 @@ def _claim(realm_id: str) -> str | None:
     return owner
 
 
+def _claims(realm_id: str, owner: str) -> QuerySet[ProbeClaim]:
+    return ProbeClaim.objects.filter(realm_id=realm_id, owner=owner)
+
+
 def _run(
     row: OAuthToken,
     owner: str,
@@ -148,7 +164,7 @@ def _run(
     patience: float,
     confirming: bool,
 ) -> Outcome:
-    claim = ProbeClaim.objects.filter(realm_id=row.realm_id, owner=owner)
+    claim = _claims(row.realm_id, owner)
     try:
         answer = _ask(row, now, trigger, patience)
     except tokens.RenewalPending as pending:
@@ -163,10 +179,9 @@ def _run(
         claim.delete()
         raise
     check = _check_of(row.realm_id, answer, trigger, now, confirming)
+    recorded = True
     try:
         _record(check, answer.diagnosis, row)
-        recorded = True
-        claim.delete()
     except DatabaseError as error:
         recorded = False
         logger.error(
@@ -175,6 +190,9 @@ def _run(
             check.diagnosis,
             type(error).__name__,
         )
+    else:
+        with suppress(DatabaseError):  # a claim runs out by itself
+            claim.delete()
     return Outcome(realm_id=row.realm_id, check=check, recorded=recorded)
 
 

@@ -89,5 +89,10 @@ def find(realm_id: str, generation: int) -> Parcel | None:
 
 
 def discard(parcel: Parcel) -> None:
-    """Forget a parcel that has arrived."""
-    _path(parcel.realm_id, parcel.generation).unlink(missing_ok=True)
+    """Forget a parcel that has arrived. One that stays is harmless: its generation is over."""
+    try:
+        _path(parcel.realm_id, parcel.generation).unlink(missing_ok=True)
+    except OSError as error:
+        logger.error(
+            "The rescue files of company %s cannot be reached: %s.", parcel.realm_id, error.strerror
+        )

@@ -373,6 +373,10 @@ def _revoke(lease: leases.Lease, endpoints: dict[str, str]) -> str:
         return oauth.revoke(endpoints, token, lease.deadline)
     except oauth.GrantRejected as error:
         return error.intuit_tid  # dead already: that is what was wanted
+    except oauth.AppRejected as error:
+        if error.detail == "invalid_request":  # the same, in the words of this endpoint
+            return error.intuit_tid
+        raise
     except oauth.NoVerdict as error:
         if error.status == 400:  # Intuit's answer for a token that is no longer live
             return error.intuit_tid
@@ -415,18 +419,33 @@ def take_over(realm_id: str) -> bool:
 
 
 def rotate_keys() -> int:
-    """Encrypt every stored token with the first key; the number of companies. All or nothing.
+    """Encrypt every stored token with the first key; the number of companies.
 
-    Conditional on the ciphertext that was read, so that a refresh in between is not undone.
-    Raises `EncryptionError` naming the company that no key opens.
+    Conditional on the generation that was read, so that a refresh in between is not undone.
+    Raises `EncryptionError` naming the companies that no key opens, when all others are done.
     """
-    changed = 0
-    for row in OAuthToken.objects.exclude(refresh_token="").order_by("pk"):
-        values = {
-            name: OAuthToken.seal(name, row.realm_id, getattr(row, name))
-            for name in ("access_token", "refresh_token")
-        }
+    changed, closed = 0, set()
+    rows = OAuthToken.objects.exclude(refresh_token="").order_by("pk")
+    for realm_id in list(rows.values_list("realm_id", flat=True)):
+        row = _read_row(realm_id)  # with what waits in a rescue file
+        try:
+            values = {
+                name: OAuthToken.seal(name, realm_id, getattr(row, name))
+                for name in ("access_token", "refresh_token")
+            }
+        except EncryptionError:
+            closed.add(realm_id)
+            continue
         changed += OAuthToken.objects.filter(pk=row.pk, generation=row.generation).update(**values)
+    for entry in TokenRefresh.objects.exclude(late_pair=""):
+        try:
+            late_pair = TokenRefresh.seal_late_pair(entry.realm_id, entry.late_pair)
+        except EncryptionError:
+            closed.add(entry.realm_id)
+            continue
+        TokenRefresh.objects.filter(pk=entry.pk).update(late_pair=late_pair)
+    if closed:
+        raise EncryptionError(f"no key opens what is stored of {', '.join(sorted(closed))}")
     return changed
 
 

@@ -144,8 +144,10 @@ def connect(request: HttpRequest) -> HttpResponse:
 @staff_only
 def callback(request: HttpRequest) -> HttpResponse:
     """Back from Intuit. Nothing is exchanged unless everything fits."""
-    now = timezone.now()
-    asked = authorization.consume(request, request.GET.get("state", ""), now)
+    now, query = timezone.now(), request.GET
+    # Of a request, logs and reports show the address: from here on without the code.
+    request.META["QUERY_STRING"] = ""
+    asked = authorization.consume(request, query.get("state", ""), now)
     if asked is None:
         return _problem(
             request,
@@ -159,9 +161,9 @@ def callback(request: HttpRequest) -> HttpResponse:
     again = [_start_again(asked.realm_id), _to_dashboard()]
     if not request.user.has_perm(links.MANAGE):
         raise PermissionDenied
-    if error := request.GET.get("error"):
+    if error := query.get("error"):
         return _declined(request, error, again)
-    code, realm_id = request.GET.get("code", ""), request.GET.get("realmId", "")
+    code, realm_id = query.get("code", ""), query.get("realmId", "")
     if not code or not re.fullmatch(REALM_PATTERN, realm_id):
         return _problem(
             request,
