@@ -137,7 +137,12 @@ except Exception:  # its parser raises whatever it stumbles over
         "DATABASE_URL is not a database URL such as postgres://user:password@host/name."
     ) from None
 if _database.get("ENGINE") == "django.db.backends.sqlite3":
-    Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL names a folder that cannot be made ({error.strerror})."
+        ) from None
     # IMMEDIATE: two writers queue instead of failing on an upgrade of their lock.
     # FULL: a token pair that was committed survives a power cut.
     _database["OPTIONS"] = {

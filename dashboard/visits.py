@@ -24,7 +24,7 @@ TROUBLE = {Level.WARNING, Level.CRITICAL}
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
-    """A line such as "Between 2:00 am and 2:30 am QuickBooks had trouble, healed"; `url`: the details."""
+    """A line such as "Between 2:00 am and 2:30 am QuickBooks had trouble, healed"."""
 
     at: dt.datetime
     level: Level

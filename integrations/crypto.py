@@ -62,12 +62,16 @@ class _Opener:
     def __get__(self, instance: models.Model | None, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        stored = instance.__dict__.get(self.field.attname)
+        if self.field.attname not in instance.__dict__:  # deferred by `only()` or `defer()`
+            instance.refresh_from_db(fields=[self.field.attname])
+        stored = instance.__dict__[self.field.attname]
         if not stored:
             return ""
         return unseal(stored, self.field.context_of(instance))
 
     def __set__(self, instance: models.Model, value: str) -> None:
+        if isinstance(value, Secret):  # `refresh_from_db` copies what it reads
+            value = self.field.seal_for(str(getattr(instance, self.field.bound_to)), value)
         instance.__dict__[self.field.attname] = value
 
 

@@ -185,7 +185,7 @@ class _Past:
                 owner=f"{self._chance.getrandbits(128):032x}",
                 trigger=Trigger.COMMAND,
                 reason=EXPIRED,
-                access_expires_at=self._expires_at,
+                access_seconds_left=round((self._expires_at - moment).total_seconds()),
                 started_at=moment,
                 finished_at=moment + dt.timedelta(milliseconds=self._chance.randint(250, 500)),
                 outcome=RefreshOutcome.ROTATED if rotated else RefreshOutcome.SAME,

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.db.models import Count, Func, IntegerField, Q, QuerySet
+from django.db.models import Count, QuerySet
 
 from integrations.levels import Level
+from quickbooks import figures
 from quickbooks.diagnosis import TRANSIENT, Code
 from quickbooks.models import ConnectionHealthCheck
 
@@ -49,41 +50,11 @@ def counted(since: dt.datetime, until: dt.datetime) -> QuerySet[ConnectionHealth
     )
 
 
-class _SecondsSinceEpoch(Func):
-    """Whole seconds since 1970; Django's own Extract truncates with Python code on SQLite."""
-
-    output_field = IntegerField()
-
-    def as_sqlite(self, compiler, connection, **context):  # type: ignore[no-untyped-def]
-        return self.as_sql(
-            compiler,
-            connection,
-            template="CAST(STRFTIME('%%%%s', %(expressions)s) AS INTEGER)",
-            **context,
-        )
-
-    def as_postgresql(self, compiler, connection, **context):  # type: ignore[no-untyped-def]
-        return self.as_sql(
-            compiler,
-            connection,
-            template="CAST(FLOOR(EXTRACT(EPOCH FROM %(expressions)s)) AS BIGINT)",
-            **context,
-        )
-
-
 def scores(realm_ids: Sequence[str], now: dt.datetime) -> dict[str, Score]:
     """The score of each company over the window, with its `CELLS` slices. One query."""
     since = window_start(now)
-    start, width = int(since.timestamp()), settings.HEALTH_WINDOW_HOURS * 3600 // CELLS
     found = {realm_id: Score() for realm_id in realm_ids}
-    rows = (
-        counted(since, now)
-        .filter(realm_id__in=realm_ids)
-        .annotate(cell=(_SecondsSinceEpoch("checked_at") - start) / width)
-        .values_list("realm_id", "cell")
-        .annotate(checks=Count("id"), successes=Count("id", filter=Q(ok=True)))
-        .order_by()
-    )
+    rows = figures.slices(realm_ids, since, now, settings.HEALTH_WINDOW_HOURS * 3600 // CELLS)
     for realm_id, cell, checks, successes in rows:
         score = found[realm_id]
         score.checks += checks

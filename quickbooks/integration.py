@@ -8,17 +8,13 @@ from django.utils import timezone
 
 from integrations.base import Assessment, Cell, Event, Integration, Metric
 from integrations.levels import Level
-from quickbooks import links, tokens, words
+from quickbooks import figures, links, tokens, words
 from quickbooks.diagnosis import Code
-from quickbooks.health import CELLS, Score, counted, spells, summarize, window_start
+from quickbooks.health import CELLS, Score, counted, spells, window_start
 from quickbooks.judgement import Judgement, judge, judge_nothing, metered_calls
 from quickbooks.models import (
-    REFUSED,
-    ConnectionHealthCheck,
     GrantState,
     OAuthToken,
-    RefreshOutcome,
-    TokenRefresh,
     Trigger,
 )
 from quickbooks.probe import Outcome, UnknownCompany, probe
@@ -62,41 +58,34 @@ class QuickBooks(Integration):
         ]
 
     def last_scheduled_run(self, now: dt.datetime) -> dt.datetime | None:
-        rows = ConnectionHealthCheck.objects.filter(
-            checked_at__gt=now - dt.timedelta(hours=24), trigger=Trigger.COMMAND
-        )
-        return rows.order_by("-checked_at").values_list("checked_at", flat=True).first()
+        return figures.last_scheduled_check(now - dt.timedelta(hours=24))
 
     def metrics(self, now: dt.datetime) -> list[Metric]:
-        summary = summarize(counted(window_start(now), now))
+        found = figures.totals(window_start(now), now)
         hours = f"last {settings.HEALTH_WINDOW_HOURS} h"
         return [
-            Metric(label="Checks", value=f"{summary.checks:,}", note=hours),
-            Metric(label="Successful", value=f"{summary.successes:,}", note=hours),
-            *_technical(summary.latency_median, summary.latency_p95, now),
+            Metric(label="Checks", value=f"{found.checks:,}", note=hours),
+            Metric(label="Successful", value=f"{found.successes:,}", note=hours),
+            *_technical(found.latency_median, found.latency_p95, now),
         ]
 
 
 def _technical(median: int | None, p95: int | None, now: dt.datetime) -> list[Metric]:
-    journal = TokenRefresh.objects.filter(
-        started_at__gt=window_start(now), purpose=TokenRefresh.Purpose.REFRESH
-    )
-    renewals = list(journal)
-    refused = sum(renewal.reason == REFUSED for renewal in renewals)
-    early = sum(renewal.was_early for renewal in renewals)
-    unclear = sum(renewal.outcome == RefreshOutcome.UNKNOWN for renewal in renewals)
+    found = figures.renewals(window_start(now))
     evidence = (
-        f"{early or 'none'} caused by monitoring: {len(renewals) - refused - early} began when "
-        f"the access token was over, {refused} after QuickBooks had refused it"
+        f"{found.early or 'none'} caused by monitoring: {found.expired - found.early} began when "
+        f"the access token was over, {found.refused} after QuickBooks had refused it"
     )
-    free = settings.QUICKBOOKS_ENVIRONMENT != "production"
-    metered = "sandbox calls are free" if free else f"of {settings.QUICKBOOKS_MONTHLY_ALLOWANCE:,}"
+    if settings.QUICKBOOKS_ENVIRONMENT == "production":
+        metered, allowed = metered_calls(now), f"of {settings.QUICKBOOKS_MONTHLY_ALLOWANCE:,}"
+    else:
+        metered, allowed = 0, "sandbox calls are free"
     shown = [
         ("Latency, median", "–" if median is None else f"{median} ms", "reading the company"),
         ("Latency, 95th percentile", "–" if p95 is None else f"{p95} ms", ""),
-        ("Token renewals", str(len(renewals)), evidence),
-        ("Renewals without a clear answer", str(unclear), ""),
-        ("Metered calls this month", f"{metered_calls(now):,}", metered),
+        ("Token renewals", str(found.expired + found.refused), evidence),
+        ("Renewals without a clear answer", str(found.unclear), ""),
+        ("Metered calls this month", f"{metered:,}", allowed),
     ]
     return [
         Metric(label=label, value=value, note=note, technical=True) for label, value, note in shown

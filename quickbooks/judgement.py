@@ -9,21 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, Subquery
-from django.db.models.functions import Coalesce, Now
 
 from integrations.levels import Level
-from integrations.models import IntegrationStatus
-from quickbooks import tokens, words
+from quickbooks import figures, tokens, words
 from quickbooks.diagnosis import Code
 from quickbooks.health import Score, level_of, scores
-from quickbooks.models import (
-    ConnectionHealthCheck,
-    GrantState,
-    MeteredCalls,
-    OAuthToken,
-    ProbeClaim,
-)
+from quickbooks.models import ConnectionHealthCheck, MeteredCalls, OAuthToken
 
 # The cards and the API show the worst twelve; the others are a search away.
 WORST = 12
@@ -69,25 +60,8 @@ def judge(
 
     `unsaved`: a check that the database did not take, which is newer than all it has.
     """
-    of_company = IntegrationStatus.objects.filter(
-        integration="quickbooks", account=OuterRef("realm_id")
-    )
-    checks = ConnectionHealthCheck.objects.filter(realm_id=OuterRef("realm_id"))
-    claims = ProbeClaim.objects.filter(realm_id=OuterRef("realm_id"), expires_at__gt=Now())
-    rows = (
-        OAuthToken.objects.exclude(state=GrantState.PENDING)
-        .select_related("disconnected_by")
-        # Correlated: as a GROUP BY or DISTINCT ON this costs seconds over a long history.
-        .annotate(
-            severity=Coalesce(Subquery(of_company.values("severity")[:1]), 1),
-            status_since=Subquery(of_company.values("since")[:1]),
-            latest=Subquery(checks.order_by("-checked_at", "-id").values("id")[:1]),
-            checking=Exists(claims),
-        )
-        .order_by(F("severity").desc(), "company_name", "realm_id")
-    )
-    chosen = list(rows[:WORST] if realm_ids is None else rows.filter(realm_id__in=realm_ids))
-    latest = ConnectionHealthCheck.objects.in_bulk([row.latest for row in chosen if row.latest])
+    chosen = figures.companies(now, realm_ids, WORST)
+    latest = figures.checks([row.latest for row in chosen if row.latest])  # type: ignore[attr-defined]
     found_scores = scores([row.realm_id for row in chosen], now)
 
     def newest(row: OAuthToken) -> ConnectionHealthCheck | None:
@@ -131,7 +105,7 @@ def _judge(
         "check": check,
         "score": score,
         "since": since,
-        "checking": row.checking,  # type: ignore[attr-defined]
+        "checking": bool(row.checking),  # type: ignore[attr-defined]
     }
     if code is None:
         return Judgement(
@@ -173,7 +147,7 @@ def _moments(
     date = row.disconnected_at or now
     if code is Code.THROTTLED:
         date = (now.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-    person = row.disconnected_by.get_username() if row.disconnected_by else "Somebody"
+    person = row.disconnected_by_name or "Somebody"  # type: ignore[attr-defined]
     return {
         "since": words.since_when(since or at, now),
         "time": words.clock_time(at),

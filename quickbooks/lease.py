@@ -96,7 +96,7 @@ def take(
             trigger=trigger,
             reason=reason,
             in_doubt=before["in_doubt_since"] is not None,
-            access_expires_at=before["access_expires_at"],
+            access_seconds_left=_seconds(before["access_expires_at"], clock),
             started_at=clock,
         )
     return Lease(
@@ -283,6 +283,10 @@ def forget(
         ).update(**values)
         _close_journal(lease, outcome, problem, tid)
     return bool(forgotten)
+
+
+def _seconds(until: dt.datetime | None, clock: dt.datetime) -> int | None:
+    return None if until is None else round((until - clock).total_seconds())
 
 
 def _held(lease: Lease) -> QuerySet[OAuthToken]:

@@ -127,8 +127,8 @@ class TokenRefresh(models.Model):
     owner = models.CharField(max_length=64)
     trigger = models.CharField(max_length=10)
     reason = models.CharField(max_length=40, blank=True)
-    # As it was when the lease was taken: the evidence that nothing was renewed before its time.
-    access_expires_at = models.DateTimeField("access token expired", null=True)
+    # When the lease was taken: the evidence that nothing was renewed before its time.
+    access_seconds_left = models.IntegerField("access token had left (s)", null=True)
     in_doubt = models.BooleanField("was in doubt before", default=False)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
@@ -162,8 +162,8 @@ class TokenRefresh(models.Model):
         """Renewed though the access token had time left and had not been refused: never."""
         return (
             self.reason == EXPIRED
-            and self.access_expires_at is not None
-            and self.access_expires_at - self.started_at > FRESH_ENOUGH
+            and self.access_seconds_left is not None
+            and self.access_seconds_left > FRESH_ENOUGH.total_seconds()
         )
 
 

@@ -1,0 +1,198 @@
+"""The dashboard's questions, in SQL.
+
+For a page of three cards, compiling these with the ORM costs several times what the database
+takes to answer them (measured by `make bench`). The same text runs on PostgreSQL and SQLite.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from quickbooks.models import (
+    EXPIRED,
+    FRESH_ENOUGH,
+    REFUSED,
+    ConnectionHealthCheck,
+    GrantState,
+    OAuthToken,
+    RefreshOutcome,
+    TokenRefresh,
+    Trigger,
+)
+
+# All but the ciphertext: what is shown never needs it.
+_COMPANY = ", ".join(
+    f"t.{field.column}"
+    for field in OAuthToken._meta.concrete_fields
+    if field.name not in {"access_token", "refresh_token"}
+)
+_COMPANIES = f"""
+    SELECT {_COMPANY}, s.since AS status_since, u.username AS disconnected_by_name,
+        (SELECT c.id FROM quickbooks_connection_health c WHERE c.realm_id = t.realm_id
+         ORDER BY c.checked_at DESC, c.id DESC LIMIT 1) AS latest,
+        EXISTS (SELECT 1 FROM quickbooks_probeclaim p
+                WHERE p.realm_id = t.realm_id AND p.expires_at > %s) AS checking
+    FROM quickbooks_oauthtoken t
+    LEFT JOIN integrations_integrationstatus s
+        ON s.integration = 'quickbooks' AND s.account = t.realm_id
+    LEFT JOIN auth_user u ON u.id = t.disconnected_by_id
+    WHERE t.state <> '{GrantState.PENDING}' {{which}}
+    ORDER BY COALESCE(s.severity, 1) DESC, t.company_name, t.realm_id
+"""  # noqa: S608  # names of our own; values travel as parameters
+
+
+def companies(now: dt.datetime, realm_ids: Sequence[str] | None, limit: int) -> list[OAuthToken]:
+    """Companies worst first, the named ones or the first `limit`, without their ciphertext.
+
+    Each has the attributes `status_since`, `disconnected_by_name`, `latest` (id of the newest
+    check) and `checking`. The newest check comes from a correlated subquery: over a long history
+    a GROUP BY or DISTINCT ON takes seconds.
+    """
+    if realm_ids is None:
+        found = OAuthToken.objects.raw(_COMPANIES.format(which="") + f" LIMIT {int(limit)}", [now])
+    elif realm_ids:
+        which = f"AND t.realm_id IN ({_marks(realm_ids)})"
+        found = OAuthToken.objects.raw(_COMPANIES.format(which=which), [now, *realm_ids])
+    else:
+        return []
+    rows = list(found)
+    for row in rows:
+        row.status_since = _moment(row.status_since)  # type: ignore[attr-defined]
+    return rows
+
+
+def checks(ids: Sequence[int]) -> dict[int, ConnectionHealthCheck]:
+    """Checks by their ids."""
+    if not ids:
+        return {}
+    sql = f"SELECT * FROM quickbooks_connection_health WHERE id IN ({_marks(ids)})"  # noqa: S608
+    return {check.pk: check for check in ConnectionHealthCheck.objects.raw(sql, list(ids))}
+
+
+def slices(
+    realm_ids: Sequence[str], since: dt.datetime, until: dt.datetime, seconds: int
+) -> Iterable[tuple[str, int, int, int]]:
+    """(company, index of the slice, checks, successes) of what counts for the score."""
+    if not realm_ids:
+        return []
+    epoch = {
+        "postgresql": "CAST(FLOOR(EXTRACT(EPOCH FROM checked_at)) AS BIGINT)",
+        "sqlite": "CAST(STRFTIME('%%s', checked_at) AS INTEGER)",
+    }[connection.vendor]
+    return _rows(
+        f"""
+        SELECT realm_id, ({epoch} - %s) / %s AS slice,
+            COUNT(*), SUM(CASE WHEN ok THEN 1 ELSE 0 END)
+        FROM quickbooks_connection_health
+        WHERE realm_id IN ({_marks(realm_ids)})
+            AND checked_at > %s AND checked_at <= %s AND NOT confirming
+        GROUP BY 1, 2
+        """,  # noqa: S608
+        [int(since.timestamp()), seconds, *realm_ids, since, until],
+    )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What all companies' checks of a span come to. Latencies in milliseconds."""
+
+    checks: int
+    successes: int
+    latency_median: int | None
+    latency_p95: int | None
+
+
+def totals(since: dt.datetime, until: dt.datetime) -> Totals:
+    """One pass; the quantiles are nearest-rank, because SQLite has no PERCENTILE_CONT."""
+    ((count, ok, median, p95),) = _rows(
+        """
+        WITH span AS (
+            SELECT ok, latency_ms FROM quickbooks_connection_health
+            WHERE checked_at > %s AND checked_at <= %s AND NOT confirming
+        ), ranked AS (
+            SELECT latency_ms, ROW_NUMBER() OVER (ORDER BY latency_ms) - 1 AS position,
+                COUNT(*) OVER () AS timed
+            FROM span WHERE latency_ms IS NOT NULL
+        )
+        SELECT (SELECT COUNT(*) FROM span),
+            (SELECT COUNT(*) FROM span WHERE ok),
+            (SELECT MIN(latency_ms) FROM ranked WHERE position >= timed / 2),
+            (SELECT MIN(latency_ms) FROM ranked WHERE position >= timed * 95 / 100)
+        """,
+        [since, until],
+    )
+    return Totals(count, ok, median, p95)
+
+
+@dataclass(frozen=True)
+class Renewals:
+    """The refreshes of a span: how many began for which reason, and how many ended unclear."""
+
+    expired: int
+    refused: int
+    early: int
+    unclear: int
+
+
+def renewals(since: dt.datetime) -> Renewals:
+    """From the journal, where each refresh notes the time that its access token had left."""
+    ((expired, refused, early, unclear),) = _rows(
+        """
+        SELECT COALESCE(SUM(CASE WHEN reason = %s THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN reason = %s THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN reason = %s AND access_seconds_left > %s
+                         THEN 1 ELSE 0 END), 0),
+            COALESCE(SUM(CASE WHEN outcome = %s THEN 1 ELSE 0 END), 0)
+        FROM quickbooks_tokenrefresh WHERE started_at > %s AND purpose = %s
+        """,
+        [
+            EXPIRED,
+            REFUSED,
+            EXPIRED,
+            FRESH_ENOUGH.total_seconds(),
+            RefreshOutcome.UNKNOWN,
+            since,
+            TokenRefresh.Purpose.REFRESH,
+        ],
+    )
+    return Renewals(expired, refused, early, unclear)
+
+
+def last_scheduled_check(since: dt.datetime) -> dt.datetime | None:
+    """When `check_quickbooks` last recorded a check, if that was after `since`."""
+    found = list(
+        _rows(
+            "SELECT checked_at FROM quickbooks_connection_health "
+            'WHERE checked_at > %s AND "trigger" = %s ORDER BY checked_at DESC LIMIT 1',
+            [since, Trigger.COMMAND],
+        )
+    )
+    return _moment(found[0][0]) if found else None
+
+
+def _rows(sql: str, parameters: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_plain(value) for value in parameters])
+        return list(cursor.fetchall())
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _plain(value: Any) -> Any:
+    """A time as the database's adapter writes it into columns."""
+    if isinstance(value, dt.datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return value
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    """A time of a column that no model field converts: SQLite has them in UTC without saying so."""
+    found = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(found, dt.datetime) and found.tzinfo is None:
+        return found.replace(tzinfo=dt.UTC)
+    return found if isinstance(found, dt.datetime) else None
