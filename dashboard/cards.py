@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard.strip import Strip, draw
 from dashboard.times import moment
+from integrations.addresses import address
 from integrations.base import Action, Assessment
 from integrations.levels import Level
 from integrations.registry import assess_all
@@ -70,7 +70,7 @@ def card(
 ) -> Card:
     """`may` says whether the person at the screen has a permission."""
     account = assessment.account or NO_ACCOUNT
-    url = reverse("dashboard:card", args=[assessment.integration, account])
+    url = address("dashboard:card", assessment.integration, account)
     action = assessment.action
     allowed = action is not None and _allowed(action, may)
     level = assessment.level
@@ -94,7 +94,7 @@ def card(
 
 
 def history_url(account: str = "") -> str:
-    url = reverse("dashboard:history")
+    url = address("dashboard:history")
     return f"{url}?account={account}" if account else url
 
 

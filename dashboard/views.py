@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from dashboard import cards, live, metrics, visits
 from dashboard import history as histories
-from dashboard.access import is_fragment, staff_fragment, staff_page
 from dashboard.headline import AT_MOST, headline
+from integrations.access import is_fragment, staff_fragment, staff_page
 from integrations.base import Assessment, Integration
 from integrations.registry import all_integrations, get_integration
 
@@ -20,7 +19,6 @@ FEW = 3
 
 
 @require_safe
-@never_cache
 @staff_page
 def index(request: HttpRequest) -> HttpResponse:
     """The dashboard as it is stored; its cards ask the vendors. `?live=1` asks before."""
@@ -65,7 +63,6 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@never_cache
 @staff_fragment
 def card(request: HttpRequest, slug: str, account: str) -> HttpResponse:
     """One card and the headline. Asks the vendor, or with `?stored=1` the database alone."""
@@ -96,7 +93,6 @@ def card(request: HttpRequest, slug: str, account: str) -> HttpResponse:
 
 
 @require_safe
-@never_cache
 @staff_page
 def history(request: HttpRequest) -> HttpResponse:
     """The last 24 hours: of the worst, of one (`?account=`), or of those that `?q=` finds."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
 from dashboard.cards import history_url
 from dashboard.times import clock, moment
+from integrations.addresses import address
 from integrations.base import Assessment, Cell
 from integrations.levels import Level
 
@@ -57,7 +57,7 @@ def remember(response: HttpResponse, cookie: str) -> None:
         COOKIE,
         cookie,
         max_age=dt.timedelta(days=30),
-        path=reverse("dashboard:index"),
+        path=address("dashboard:index"),
         secure=bool(settings.SESSION_COOKIE_SECURE),
         httponly=True,
         samesite="Lax",

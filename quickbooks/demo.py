@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from integrations import status
 from integrations.levels import Level
-from quickbooks import tokens
+from quickbooks import grants, tokens
 from quickbooks.diagnosis import Code
 from quickbooks.models import (
     EXPIRED,
@@ -59,7 +59,7 @@ def seed(world: World, person: User, now: dt.datetime) -> None:
     OAuthToken.objects.create(realm_id=realm_id, generation=len(past.renewals))
     world.now = begin.timestamp
     code = world.new_code(realm_id, settings.QUICKBOOKS_REDIRECT_URI)
-    tokens.connect(realm_id, code, person.pk, begin)
+    grants.connect(realm_id, code, person.pk, begin)
     world.now = time.time
     TokenRefresh.objects.update(generation=0, started_at=begin, finished_at=begin)
     TokenRefresh.objects.bulk_create(past.renewals, batch_size=500)

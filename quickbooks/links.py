@@ -3,9 +3,9 @@
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils import timezone
 
+from integrations.addresses import address
 from integrations.base import Action
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement
@@ -13,14 +13,15 @@ from quickbooks.judgement import Judgement
 MANAGE = "quickbooks.manage_connection"
 
 
-def _of_company(name: str, realm_id: str) -> str:
+def page(name: str, realm_id: str = "") -> str:
+    """The path of one of our pages, for a company."""
     query = f"?{urlencode({'realm': realm_id})}" if realm_id else ""
-    return reverse(f"quickbooks:{name}") + query
+    return address(f"quickbooks:{name}") + query
 
 
 def fix_url(realm_id: str) -> str:
     """The absolute address of the fix page, for mails."""
-    return settings.SITE_URL + _of_company("fix", realm_id)
+    return settings.SITE_URL + page("fix", realm_id)
 
 
 def action(judgement: Judgement) -> Action | None:
@@ -29,12 +30,12 @@ def action(judgement: Judgement) -> Action | None:
     label = judgement.button
     match label:
         case "Fix Connection" | "Connect QuickBooks":
-            url = _of_company("connect", realm_id)
+            url = page("connect", realm_id)
             return Action(label=label, url=url, permission=MANAGE)
         case "See set-up steps":
-            return Action(label=label, url=_of_company("fix", realm_id))
+            return Action(label=label, url=page("fix", realm_id))
         case "Take over":
-            return Action(label=label, url=_of_company("fix", realm_id), permission=MANAGE)
+            return Action(label=label, url=page("fix", realm_id), permission=MANAGE)
         case "Open QuickBooks":
             sandbox = settings.QUICKBOOKS_ENVIRONMENT == "sandbox"
             host = "sandbox.qbo.intuit.com" if sandbox else "qbo.intuit.com"
@@ -47,7 +48,7 @@ def action(judgement: Judgement) -> Action | None:
 
 
 def check_now(realm_id: str) -> Action:
-    return Action(label="Check now", url=_of_company("check", realm_id), post=True)
+    return Action(label="Check now", url=page("check", realm_id), post=True)
 
 
 def others(judgement: Judgement) -> list[Action]:

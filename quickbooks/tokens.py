@@ -1,4 +1,4 @@
-"""Connect, refresh, disconnect: what may be done with a grant, and in which order.
+"""An access token that may be used: as it is, or refreshed, or the reason why there is none.
 
 The promise of the project is kept here and in `quickbooks.lease`: one at a time, saved before
 used, a dead token never presented again, and nothing but evidence changes the verdict.
@@ -30,7 +30,6 @@ from quickbooks.models import (
 
 # One that is nearly over still serves when no new one can be had.
 JUST_USABLE = dt.timedelta(seconds=5)
-ANY_STATE = tuple(GrantState)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,8 @@ def standing_verdict(row: OAuthToken) -> Code | None:
     return None
 
 
-def _is_ours(row: OAuthToken) -> bool:
+def is_ours(row: OAuthToken) -> bool:
+    """This installation may present the grant: same app, same site, all settings there."""
     return _same_app(row) and not is_foreign_copy(row) and not missing_settings()
 
 
@@ -121,7 +121,7 @@ def obtain_access(
     give_up_at = boot_clock() + patience
     presented: int | None = None  # the generation whose refresh token this call has presented
     while True:
-        row = _read_row(realm_id)
+        row = read_row(realm_id)
         refreshed = presented is not None
         if code := standing_verdict(row):
             raise NoAccess(Diagnosis(code=code), refreshed=refreshed)
@@ -150,7 +150,7 @@ def obtain_access(
                     raise answer.result
                 continue
         except oauth.OAuthError as error:
-            if presented is not None and _read_row(realm_id).generation > presented:
+            if presented is not None and read_row(realm_id).generation > presented:
                 continue  # a newer pair came meanwhile, from whoever was slower
             if usable:
                 return _access(row, now, refreshed)
@@ -158,7 +158,7 @@ def obtain_access(
         if usable:
             return _access(row, now, refreshed)
         if boot_clock() >= give_up_at:
-            raise RenewalPending(_read_row(realm_id).lease_until)
+            raise RenewalPending(read_row(realm_id).lease_until)
         pause(0.05)
 
 
@@ -218,7 +218,8 @@ def _ask_or_release(lease: leases.Lease, endpoints: dict[str, str]) -> Answer:
         raise NoAccess(Diagnosis(code=Code.NOT_CONFIGURED)) from None
 
 
-def _read_row(realm_id: str) -> OAuthToken:
+def read_row(realm_id: str) -> OAuthToken:
+    """The company's row, with what a rescue file may have kept for it."""
     row = OAuthToken.objects.get(realm_id=realm_id)
     if parcel := rescue.find(realm_id, row.generation):
         leases.commit_parcel(parcel)
@@ -285,168 +286,6 @@ def note_read(
         rows = rows.filter(Q(last_success_at=None) | Q(last_success_at__lt=checked_at))
         values["last_success_at"] = checked_at
     rows.update(accepted_generation=generation, **values)
-
-
-def connect(
-    realm_id: str,
-    code: str,
-    user_id: int | None,
-    now: dt.datetime,
-    *,
-    patience: float = 0.0,
-    pause: Callable[[float], None] = time.sleep,
-) -> None:
-    """Exchange an authorization code, once, and make its grant the company's.
-
-    Raises `OAuthError` (nothing changed), `RenewalPending`, `EncryptionError`, `DatabaseError`.
-    """
-    endpoints = oauth.discover(now)
-    OAuthToken.objects.get_or_create(realm_id=realm_id)
-    lease = _take_for_person(realm_id, TokenRefresh.Purpose.CONNECT, patience=patience, pause=pause)
-    try:
-        answer = Answer(result=oauth.exchange_code(endpoints, code, lease.deadline), rotated=True)
-    except oauth.OAuthError as error:
-        answer = Answer(result=error)
-    grant = {
-        "client_id": settings.QUICKBOOKS_CLIENT_ID,
-        "environment": settings.QUICKBOOKS_ENVIRONMENT,
-        "site_url": settings.SITE_URL,
-        "connected_at": now,
-        "connected_by_id": user_id,
-        "disconnected_at": None,
-        "disconnected_by_id": None,
-        "revocation_error": "",
-    }
-    settle(lease, answer, now, grant=grant, pause=pause)
-    if isinstance(answer.result, oauth.OAuthError):
-        raise answer.result
-
-
-def disconnect(
-    realm_id: str,
-    user_id: int | None,
-    now: dt.datetime,
-    *,
-    patience: float = 0.0,
-    pause: Callable[[float], None] = time.sleep,
-) -> str:
-    """Revoke at Intuit, then forget. Returns what went wrong with revoking, empty if nothing.
-
-    The tokens of a failed revocation are kept, unused, so that it can be tried again. A copy of
-    another installation, or one with other keys, forgets without telling Intuit: the grant is
-    not its own to end. Raises `RenewalPending`, `DatabaseError`.
-    """
-    problem, endpoints = "", None
-    try:
-        endpoints = oauth.discover(now)
-    except oauth.OAuthError as error:
-        problem = error.detail
-    lease = _take_for_person(
-        realm_id, TokenRefresh.Purpose.DISCONNECT, patience=patience, pause=pause
-    )
-    row = OAuthToken.objects.get(realm_id=realm_id)
-    # A dead token is not presented again, not even to be revoked.
-    revocable = row.state in {GrantState.LIVE, GrantState.DISCONNECTED} and _is_ours(row)
-    still_at_work, tid = False, ""
-    if not revocable:
-        problem = ""
-    elif endpoints is not None:
-        try:
-            tid = _revoke(lease, endpoints)
-        except oauth.OAuthError as error:
-            problem, tid = error.detail, error.intuit_tid
-            still_at_work = isinstance(error, oauth.NoVerdict)
-        except EncryptionError:
-            problem = "the stored token cannot be decrypted"
-    if not leases.forget(
-        lease, user_id, now, problem=problem, still_at_work=still_at_work, tid=tid
-    ):
-        raise RenewalPending(None)  # a late answer has brought newer tokens meanwhile
-    return problem
-
-
-def _revoke(lease: leases.Lease, endpoints: dict[str, str]) -> str:
-    token = leases.refresh_token_of(lease)
-    if not token:
-        return ""
-    try:
-        return oauth.revoke(endpoints, token, lease.deadline)
-    except oauth.GrantRejected as error:
-        return error.intuit_tid  # dead already: that is what was wanted
-    except oauth.AppRejected as error:
-        if error.detail == "invalid_request":  # the same, in the words of this endpoint
-            return error.intuit_tid
-        raise
-    except oauth.NoVerdict as error:
-        if error.status == 400:  # Intuit's answer for a token that is no longer live
-            return error.intuit_tid
-        raise
-
-
-def _take_for_person(
-    realm_id: str,
-    purpose: TokenRefresh.Purpose,
-    *,
-    patience: float,
-    pause: Callable[[float], None],
-) -> leases.Lease:
-    give_up_at = boot_clock() + patience
-    while True:
-        row = _read_row(realm_id)
-        lease = leases.take(
-            realm_id, row.generation, purpose=purpose, trigger="person", states=ANY_STATE
-        )
-        if lease is not None:
-            return lease
-        if boot_clock() >= give_up_at:
-            raise RenewalPending(row.lease_until)
-        pause(0.05)
-
-
-def take_over(realm_id: str) -> bool:
-    """This installation has replaced the original: make the grant its own.
-
-    False when somebody is at work on the grant, or it is no foreign copy.
-    """
-    row = OAuthToken.objects.get(realm_id=realm_id)
-    clock = leases.database_now()
-    return bool(
-        OAuthToken.objects.filter(realm_id=realm_id, generation=row.generation)
-        .exclude(site_url=settings.SITE_URL)
-        .filter(Q(lease_until=None) | Q(lease_until__lt=clock))
-        .update(site_url=settings.SITE_URL, generation=row.generation + 1)
-    )
-
-
-def rotate_keys() -> int:
-    """Encrypt every stored token with the first key; the number of companies.
-
-    Conditional on the generation that was read, so that a refresh in between is not undone.
-    Raises `EncryptionError` naming the companies that no key opens, when all others are done.
-    """
-    changed, closed = 0, set()
-    rows = OAuthToken.objects.exclude(refresh_token="").order_by("pk")
-    for realm_id in list(rows.values_list("realm_id", flat=True)):
-        row = _read_row(realm_id)  # with what waits in a rescue file
-        try:
-            values = {
-                name: OAuthToken.seal(name, realm_id, getattr(row, name))
-                for name in ("access_token", "refresh_token")
-            }
-        except EncryptionError:
-            closed.add(realm_id)
-            continue
-        changed += OAuthToken.objects.filter(pk=row.pk, generation=row.generation).update(**values)
-    for entry in TokenRefresh.objects.exclude(late_pair=""):
-        try:
-            late_pair = TokenRefresh.seal_late_pair(entry.realm_id, entry.late_pair)
-        except EncryptionError:
-            closed.add(entry.realm_id)
-            continue
-        TokenRefresh.objects.filter(pk=entry.pk).update(late_pair=late_pair)
-    if closed:
-        raise EncryptionError(f"no key opens what is stored of {', '.join(sorted(closed))}")
-    return changed
 
 
 def expires_soonest(row: OAuthToken) -> dt.datetime | None:

@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 )
 
 import integrations.http
+from quickbooks import grants, oauth, rescue, tokens
 from quickbooks import lease as leases
-from quickbooks import oauth, rescue, tokens
 from quickbooks.diagnosis import Code
 from quickbooks.models import (
     DiscoveryDocument,
@@ -314,7 +314,7 @@ class Promise(RuleBasedStateMachine):
             self.world.fail_next("revoke", fault)
         with self._at_intuit():
             try:
-                problem = tokens.disconnect(REALM, None, self.weather.now())
+                problem = grants.disconnect(REALM, None, self.weather.now())
             except tokens.RenewalPending:
                 return
             finally:
@@ -390,7 +390,7 @@ class Promise(RuleBasedStateMachine):
 
     def _reconnect(self) -> None:
         code = self.world.new_code(REALM, django_settings.QUICKBOOKS_REDIRECT_URI)
-        tokens.connect(REALM, code, None, self.weather.now())
+        grants.connect(REALM, code, None, self.weather.now())
         self.ended_at_intuit = self.doubt = False
 
     def _whole_check(self, refused: int | None = None) -> Code:

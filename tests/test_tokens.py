@@ -9,8 +9,8 @@ from django.db import DatabaseError
 
 from integrations.crypto import Secret
 from integrations.http import boot_clock
+from quickbooks import grants, oauth, rescue, tokens
 from quickbooks import lease as leases
-from quickbooks import oauth, rescue, tokens
 from quickbooks.diagnosis import Code
 from quickbooks.models import DiscoveryDocument, GrantState, OAuthToken, TokenRefresh
 from quickbooks.simulator.server import Simulator
@@ -25,7 +25,7 @@ HOUR = dt.timedelta(hours=1)
 def connected(simulator: Simulator, world: World, now: dt.datetime, settings: Any) -> World:
     """Harbour Physio is connected; every renewal rotates, and the old value dies at once."""
     world.rotate_after = 0
-    tokens.connect(HARBOUR, world.new_code(HARBOUR, settings.QUICKBOOKS_REDIRECT_URI), None, now)
+    grants.connect(HARBOUR, world.new_code(HARBOUR, settings.QUICKBOOKS_REDIRECT_URI), None, now)
     world.reset_counters()
     return world
 
@@ -351,7 +351,7 @@ def test_a_copy_that_is_disconnected_leaves_the_originals_grant_alone(
     connected: World, now: dt.datetime, settings: Any
 ) -> None:
     settings.SITE_URL = "https://copy.example"
-    assert tokens.disconnect(HARBOUR, None, now) == ""
+    assert grants.disconnect(HARBOUR, None, now) == ""
     assert connected.calls("revoke") == []
     assert connected.live_refresh_token(HARBOUR)
 
@@ -360,12 +360,12 @@ def test_disconnecting_and_reconnecting_wait_for_a_revocation_that_may_still_be_
     connected: World, now: dt.datetime, settings: Any
 ) -> None:
     connected.fail_next("revoke", "error_after")
-    assert tokens.disconnect(HARBOUR, None, now) != ""
+    assert grants.disconnect(HARBOUR, None, now) != ""
     code = connected.new_code(HARBOUR, settings.QUICKBOOKS_REDIRECT_URI)
     with pytest.raises(tokens.RenewalPending):
-        tokens.connect(HARBOUR, code, None, now)
+        grants.connect(HARBOUR, code, None, now)
     age_the_lease()
-    tokens.connect(HARBOUR, code, None, now)
+    grants.connect(HARBOUR, code, None, now)
     assert row().state == GrantState.LIVE
 
 
@@ -375,7 +375,7 @@ def test_new_keys_read_what_old_ones_wrote_and_rotating_makes_the_old_ones_super
     old, new = settings.TOKEN_ENCRYPTION_KEYS, [Fernet.generate_key().decode()]
     before = row().refresh_token
     settings.TOKEN_ENCRYPTION_KEYS = new + old
-    assert tokens.rotate_keys() == 1
+    assert grants.rotate_keys() == 1
     settings.TOKEN_ENCRYPTION_KEYS = new
     assert row().refresh_token == before
     settings.TOKEN_ENCRYPTION_KEYS = old

@@ -32,7 +32,7 @@ from django.utils.crypto import salted_hmac
 from config.env import is_loopback
 from config.server import HOST, free_port, gunicorn_command, port_number, problem_with
 from config.static_files import collect_if_changed
-from quickbooks import demo, tokens
+from quickbooks import demo, grants
 from quickbooks.probe import companies
 from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.world import World
@@ -183,7 +183,7 @@ def _prepare(simulator_port: int) -> tuple[User, World]:
     world.latency = LATENCY_SECONDS
     # On another port than last time SITE_URL differs, but it is no copy.
     for realm_id in companies():
-        tokens.take_over(realm_id)
+        grants.take_over(realm_id)
     return person, world
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from integrations.crypto import EncryptionError
-from quickbooks import tokens
+from quickbooks import grants
 
 
 class Command(BaseCommand):
@@ -13,7 +13,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            changed = tokens.rotate_keys()
+            changed = grants.rotate_keys()
         except EncryptionError as error:
             raise CommandError(f"Nothing is lost, but not all was rotated: {error}.") from None
         self.stdout.write(f"{changed} companies are encrypted with the first key.")
