@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboard.times import clock, duration
+from dashboard.times import duration
 from integrations.base import Assessment
 from integrations.levels import Level
 from integrations.registry import get_integration
+from integrations.times import clock
 
 # An integration judges at most this many of its accounts; beyond it there may be more.
 AT_MOST = 12

@@ -9,11 +9,12 @@ from django.db.models import Q
 from dashboard.cards import worst_first
 from dashboard.headline import AT_MOST
 from dashboard.strip import Strip, draw
-from dashboard.times import clock, span
+from dashboard.times import span
 from integrations.base import Assessment
 from integrations.levels import Level
 from integrations.models import IntegrationStatus
 from integrations.registry import all_integrations, get_integration
+from integrations.times import clock
 
 TICKS = 4
 

@@ -8,9 +8,9 @@ from functools import cache
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard.times import clock
 from integrations.base import Cell
 from integrations.levels import Level
+from integrations.times import clock
 
 PITCH = 10  # units of the drawing from one slice to the next; widths and heights are in site.css
 

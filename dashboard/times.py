@@ -1,14 +1,10 @@
-"""Moments and durations as people say them, in the clinic's time zone."""
+"""Spans and durations as the dashboard says them, in the clinic's time zone."""
 
 import datetime as dt
 
 from django.utils import timezone
 
-
-def clock(moment: dt.datetime) -> str:
-    """ "9:45 am" """
-    local = timezone.localtime(moment)
-    return f"{local.hour % 12 or 12}:{local:%M} {'am' if local.hour < 12 else 'pm'}"
+from integrations.times import calendar_day, clock
 
 
 def moment(at: dt.datetime, now: dt.datetime) -> str:
@@ -17,7 +13,7 @@ def moment(at: dt.datetime, now: dt.datetime) -> str:
     days = (timezone.localtime(now).date() - local.date()).days
     if days == 0:
         return clock(at)
-    day = f"{local:%A}" if 0 < days < 7 else f"{local:%B} {local.day}"
+    day = f"{local:%A}" if 0 < days < 7 else calendar_day(at)
     return f"{day} at {clock(at)}"
 
 

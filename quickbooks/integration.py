@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.utils import timezone
 
+from integrations import times
 from integrations.base import Assessment, Cell, Event, Integration, Metric
 from integrations.levels import Level
 from quickbooks import figures, links, tokens, words
@@ -157,12 +158,12 @@ def _facts(judgement: Judgement, now: dt.datetime) -> list[str]:
     if row is None:
         missing = tokens.missing_settings()
         return [f"Missing: {', '.join(missing)}"] if missing else []
-    read = f"read OK {words.ago(row.last_success_at, now)}" if row.last_success_at else ""
-    renewed = f"renewed {words.ago(row.minted_at, now)}" if row.minted_at else ""
+    read = f"read OK {times.ago(row.last_success_at, now)}" if row.last_success_at else ""
+    renewed = f"renewed {times.ago(row.minted_at, now)}" if row.minted_at else ""
     facts = [f"Score {judgement.score}", " · ".join(filter(None, (read, renewed)))]
     by = tokens.expires_soonest(row)
     if by and judgement.connected and by - now < dt.timedelta(days=30):
-        facts.append(f"A person must sign in again by {words.calendar_day(by)}")
+        facts.append(f"A person must sign in again by {times.calendar_day(by)}")
     if row.revocation_error:
         facts.append(
             "Intuit could not be told about the disconnection "

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from integrations import times
 from integrations.levels import Level
 from quickbooks import figures, tokens, words
 from quickbooks.diagnosis import Code
@@ -149,11 +150,11 @@ def _moments(
         date = (now.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
     person = row.disconnected_by_name or "Somebody"  # type: ignore[attr-defined]
     return {
-        "since": words.since_when(since or at, now),
-        "time": words.clock_time(at),
+        "since": times.since_when(since or at, now),
+        "time": times.clock(at),
         "company": str(row),
         "person": person,
-        "date": words.calendar_day(date),
+        "date": times.calendar_day(date),
     }
 
 

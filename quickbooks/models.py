@@ -145,7 +145,10 @@ class TokenRefresh(models.Model):
         verbose_name = "token refresh"
         verbose_name_plural = "token refreshes"
         ordering: ClassVar = ["-started_at", "-id"]
-        indexes: ClassVar = [models.Index(fields=["realm_id", "-started_at"], name="refresh_realm")]
+        indexes: ClassVar = [
+            models.Index(fields=["realm_id", "-started_at"], name="refresh_realm"),
+            models.Index(fields=["-started_at"], name="refresh_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.purpose} of {self.realm_id}, generation {self.generation}"

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
+from integrations import times
 from quickbooks import links, words
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement, judge, judge_nothing
@@ -303,7 +304,7 @@ TUESDAY = dt.datetime(2026, 11, 17, 9, 45, tzinfo=VANCOUVER)
 def test_it_says_since_when_in_the_clinics_zone(later: dt.timedelta, told: str) -> None:
     with timezone.override(VANCOUVER):
         moment = TUESDAY.astimezone(dt.UTC)
-        assert words.since_when(moment, moment + later) == told
+        assert times.since_when(moment, moment + later) == told
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_it_says_since_when_in_the_clinics_zone(later: dt.timedelta, told: str) 
 )
 def test_it_writes_the_time_of_day_as_people_do(hour: int, told: str) -> None:
     with timezone.override(VANCOUVER):
-        assert words.clock_time(TUESDAY.replace(hour=hour, minute=5)) == told
+        assert times.clock(TUESDAY.replace(hour=hour, minute=5)) == told
 
 
 @pytest.mark.django_db
@@ -340,7 +341,7 @@ def test_it_says_since_when_payment_tracking_stopped(settings: Settings) -> None
     ],
 )
 def test_it_says_how_long_ago_in_one_unit(seconds: int, told: str) -> None:
-    assert words.ago(TUESDAY - dt.timedelta(seconds=seconds), TUESDAY) == told
+    assert times.ago(TUESDAY - dt.timedelta(seconds=seconds), TUESDAY) == told
 
 
 # ── mails to IT ───────────────────────────────────────────────────────────────────────────────

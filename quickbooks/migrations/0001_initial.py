@@ -145,7 +145,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'token refresh',
                 'verbose_name_plural': 'token refreshes',
                 'ordering': ['-started_at', '-id'],
-                'indexes': [models.Index(fields=['realm_id', '-started_at'], name='refresh_realm')],
+                'indexes': [models.Index(fields=['realm_id', '-started_at'], name='refresh_realm'), models.Index(fields=['-started_at'], name='refresh_time')],
             },
         ),
     ]
