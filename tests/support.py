@@ -7,13 +7,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import unescape
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import requests
 from django.conf import settings
 from django.core.management import call_command
 from django.db import OperationalError, connection
+from django.test import Client
 from django.utils import timezone
 
 from integrations.http import boot_clock
@@ -88,6 +92,45 @@ def run(name: str, *arguments: str) -> tuple[int, str]:
     except SystemExit as stop:
         return int(stop.code or 0), printed.getvalue()
     return 0, printed.getvalue()
+
+
+def set_out(client: Client, realm_id: str = "") -> dict[str, str]:
+    """Press the button: what Intuit is asked."""
+    response = client.get("/quickbooks/connect/", {"realm": realm_id} if realm_id else {})
+    assert response.status_code == 302
+    asked = {
+        name: value for name, [value] in parse_qs(urlsplit(response["Location"]).query).items()
+    }
+    return {"page": response["Location"], **asked}
+
+
+def decide(asked: dict[str, str], realm_id: str = HARBOUR, decision: str = "connect") -> str:
+    """Choose a company on Intuit's page: where that sends the browser."""
+    form = {name: value for name, value in asked.items() if name != "page"}
+    url, origin = urlsplit(asked["page"]), asked["page"].partition("/connect/")[0]
+    answer = requests.post(
+        url._replace(query="").geturl(),
+        {**form, "decision": decision, "realm": realm_id},
+        headers={"Origin": origin},
+        allow_redirects=False,
+        timeout=10,
+    )
+    assert answer.status_code == 303
+    return answer.headers["Location"].removeprefix("http://127.0.0.1:8000")
+
+
+def text_of(response: Any) -> str:
+    """What a person reads on a page, on one line."""
+    body = re.sub(r"<(script|style|title)\b.*?</\1>", "", response.content.decode(), flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def links_of(response: Any) -> dict[str, str]:
+    """The buttons of a page: what is written on them, and where they lead."""
+    found = re.findall(
+        r'<a class="button[^"]*" href="([^"]*)">([^<]*)</a>', response.content.decode()
+    )
+    return {unescape(label): unescape(url) for url, label in found}
 
 
 @contextmanager

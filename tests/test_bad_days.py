@@ -34,8 +34,18 @@ from quickbooks.simulator.grants import Access
 from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.world import World
 from tests.conftest import HARBOUR, NORTHSIDE
-from tests.support import Server, check, connect, refusing, run, stored
-from tests.test_connect import decide, links_of, set_out, text_of
+from tests.support import (
+    Server,
+    check,
+    connect,
+    decide,
+    links_of,
+    refusing,
+    run,
+    set_out,
+    stored,
+    text_of,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("simulator")]
 # What closes, swaps or shares the database connection cannot sit in one long transaction.

@@ -1,11 +1,9 @@
 """Connect, reconnect, disconnect: the way of a person through the pages, Intuit's included."""
 
 import datetime as dt
-import re
 import threading
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -27,7 +25,17 @@ from quickbooks.models import (
 from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.world import World
 from tests.conftest import HARBOUR, NORTHSIDE
-from tests.support import add_check, check, connect, stored, within
+from tests.support import (
+    add_check,
+    check,
+    connect,
+    decide,
+    links_of,
+    set_out,
+    stored,
+    text_of,
+    within,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("simulator")]
 
@@ -50,48 +58,9 @@ def visitor(db: None) -> Client:
     return client
 
 
-def set_out(client: Client, realm_id: str = "") -> dict[str, str]:
-    """Press the button: what Intuit is asked."""
-    response = client.get(CONNECT, {"realm": realm_id} if realm_id else {})
-    assert response.status_code == 302
-    asked = {
-        name: value for name, [value] in parse_qs(urlsplit(response["Location"]).query).items()
-    }
-    return {"page": response["Location"], **asked}
-
-
-def decide(asked: dict[str, str], realm_id: str = HARBOUR, decision: str = "connect") -> str:
-    """Choose a company on Intuit's page: where that sends the browser."""
-    form = {name: value for name, value in asked.items() if name != "page"}
-    url, origin = urlsplit(asked["page"]), asked["page"].partition("/connect/")[0]
-    answer = requests.post(
-        url._replace(query="").geturl(),
-        {**form, "decision": decision, "realm": realm_id},
-        headers={"Origin": origin},
-        allow_redirects=False,
-        timeout=10,
-    )
-    assert answer.status_code == 303
-    return answer.headers["Location"].removeprefix("http://127.0.0.1:8000")
-
-
 def go(client: Client, realm_id: str = "", choose: str = HARBOUR) -> Any:
     """All of the way."""
     return client.get(decide(set_out(client, realm_id), choose))
-
-
-def text_of(response: Any) -> str:
-    """What a person reads on a page, on one line."""
-    body = re.sub(r"<(script|style|title)\b.*?</\1>", "", response.content.decode(), flags=re.S)
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
-
-
-def links_of(response: Any) -> dict[str, str]:
-    """The buttons of a page: what is written on them, and where they lead."""
-    found = re.findall(
-        r'<a class="button[^"]*" href="([^"]*)">([^<]*)</a>', response.content.decode()
-    )
-    return {unescape(label): unescape(url) for url, label in found}
 
 
 def told(response: Any, *pieces: str) -> None:

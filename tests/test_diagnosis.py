@@ -380,9 +380,9 @@ def test_it_expands_no_entities(encoding: str) -> None:
     "text", ["a." * 5000, "a-" * 5000, "a" * 10_000, "a@" * 5000, "RT1-" * 3000]
 )
 def test_it_scrubs_a_hostile_text_in_no_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     scrub(text)
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 # ── scrubbing ─────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -177,6 +177,7 @@ def test_quantiles_of_a_few(latencies: list[int | None], median: int, p95: int) 
         max_size=12,
     )
 )
+@example(rows=[(minutes, "ok", 7, False) for minutes in (-1, 0, 119, 120, 121)])
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_the_dashboard_and_the_admin_count_alike(
     rows: list[tuple[int, str, int | None, bool]],

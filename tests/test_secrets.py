@@ -25,8 +25,7 @@ from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.tokens import TokenAnswer
 from quickbooks.simulator.world import World
 from tests.conftest import HARBOUR, NORTHSIDE
-from tests.support import check, connect, run, stored
-from tests.test_connect import decide, set_out
+from tests.support import check, connect, decide, run, set_out, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("simulator")]
 
