@@ -431,7 +431,7 @@ def test_it_never_breaks_the_connection_that_it_watches(
 
 
 SEARCH = settings(
-    max_examples=150,
+    max_examples=80,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
