@@ -844,8 +844,8 @@ def test_check_now_always_makes_a_new_probe(visitor: Client, world: World) -> No
 def test_check_now_says_when_a_renewal_is_unfinished(
     staff_client: Client, world: World, settings: Settings
 ) -> None:
-    settings.QUICKBOOKS_DEADLINE_SECONDS = 0.3
     connect(world, age=dt.timedelta(hours=1))
+    settings.QUICKBOOKS_DEADLINE_SECONDS = 0.3
     until = timezone.now() + dt.timedelta(minutes=1)
     OAuthToken.objects.update(lease_owner="somebody", lease_until=until)
     text = text_of(staff_client.post(CHECK, {"realm": HARBOUR}, follow=True))

@@ -78,7 +78,7 @@ def fail(session: requests.Session, url: str, seconds: float = DEADLINE) -> Exch
     [
         ("hang", Failure.TIMEOUT, None),
         ("slow_headers", Failure.TIMEOUT, ...),
-        ("drip", Failure.TIMEOUT, 200),
+        ("drip", Failure.TIMEOUT, ...),
         ("flood", Failure.TOO_LARGE, 200),
         ("flood_length", Failure.TOO_LARGE, 200),
         ("reset", Failure.NETWORK, None),
@@ -98,9 +98,10 @@ def test_it_gives_up_in_time_and_says_why(
     status: Any,
 ) -> None:
     world.set_fault("api", fault)
-    error = fail(session, simulator.api_url + PATH)
+    # Long enough for a busy machine where it is not the deadline that ends it.
+    error = fail(session, simulator.api_url + PATH, DEADLINE if failure is Failure.TIMEOUT else 5)
     assert (error.failure, error.sent) == (failure, True)
-    assert status in (error.status, ...)  # of half a header the status may count or not
+    assert status in (error.status, ...)  # of half an answer the status may be known or not
     assert len(world.calls("api")) == 1
 
 
@@ -110,14 +111,14 @@ def test_the_connection_of_a_failure_is_not_used_again(
     for fault in ("hang", "drip", "flood", "truncated", "slow_headers"):
         world.fail_next("api", fault)
         fail(session, simulator.api_url + PATH)
-        assert ask(session, simulator.api_url + PATH, 2).status_code == 401
+        assert ask(session, simulator.api_url + PATH, 5).status_code == 401
 
 
 def test_it_follows_no_redirect(
     session: requests.Session, simulator: Simulator, world: World
 ) -> None:
     world.set_fault("api", "redirect")
-    assert ask(session, simulator.api_url + PATH, 2).status_code == 302
+    assert ask(session, simulator.api_url + PATH, 5).status_code == 302
     assert [call.endpoint for call in world.calls()] == ["api"]
 
 
@@ -125,15 +126,15 @@ def test_it_follows_no_redirect(
 def test_it_reads_a_mebibyte_and_no_more(session: requests.Session, size: int, fits: bool) -> None:
     with answering(b"Content-Length: %d\r\n\r\n" % size + b"x" * size) as url:
         if fits:
-            assert len(ask(session, url, 2).content) == size
+            assert len(ask(session, url, 5).content) == size
         else:
-            assert fail(session, url, 2).failure is Failure.TOO_LARGE
+            assert fail(session, url, 5).failure is Failure.TOO_LARGE
 
 
 def test_a_compressed_answer_is_not_unpacked(session: requests.Session) -> None:
     bomb = b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"
     with answering(bomb) as url:
-        assert ask(session, url, 2).content == b"\x1f\x8b\x08\x00"
+        assert ask(session, url, 5).content == b"\x1f\x8b\x08\x00"
 
 
 @contextlib.contextmanager
@@ -227,13 +228,13 @@ def test_any_bytes_are_an_answer_or_an_orderly_failure(
 def test_a_refused_connection_sent_nothing(session: requests.Session) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    error = fail(session, f"http://127.0.0.1:{port}/")
+    error = fail(session, f"http://127.0.0.1:{port}/", 5)
     assert (error.failure, error.sent) == (Failure.NETWORK, False)
     assert error.detail == "the connection was refused"
 
 
 def test_a_name_without_an_address_sent_nothing(session: requests.Session) -> None:
-    error = fail(session, "http://quickbooks.invalid/")
+    error = fail(session, "http://quickbooks.invalid/", 5)
     assert (error.failure, error.sent) == (Failure.NETWORK, False)
     assert error.detail == "the host name cannot be resolved"
 
@@ -293,7 +294,7 @@ def test_it_tries_every_address_of_a_name(
 
     monkeypatch.setattr(socket, "getaddrinfo", two)
     url = f"http://localhost:{simulator.port}{PATH}"
-    assert ask(session, url, 2).status_code == 401
+    assert ask(session, url, 5).status_code == 401
 
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────
@@ -360,7 +361,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(certificate))
     with tls(certificate, say_hello) as server:
-        error = fail(session, f"https://127.0.0.1:{server.port}/")
+        error = fail(session, f"https://127.0.0.1:{server.port}/", 5)
     assert (error.failure, error.sent) == (Failure.NETWORK, False)
     assert error.detail == "no secure connection (TLS)"
     assert server.received == b""
@@ -381,7 +382,7 @@ def test_a_handshake_that_is_no_tls_is_no_connection(session: requests.Session) 
         server.over.wait(5)
 
     with Server(chatty) as server:
-        error = fail(session, f"https://127.0.0.1:{server.port}/")
+        error = fail(session, f"https://127.0.0.1:{server.port}/", 5)
     assert (error.failure, error.sent) == (Failure.NETWORK, False)
 
 
@@ -390,9 +391,9 @@ def test_the_deadline_holds_inside_of_tls(
 ) -> None:
     monkeypatch.setattr(certifi, "where", lambda: str(certificate))
     with tls(certificate, say_hello) as server:
-        assert ask(session, f"https://127.0.0.1:{server.port}/", 2).content == b"hello"
+        assert ask(session, f"https://127.0.0.1:{server.port}/", 5).content == b"hello"
     with tls(certificate, drip) as server:
-        error = fail(session, f"https://127.0.0.1:{server.port}/")
+        error = fail(session, f"https://127.0.0.1:{server.port}/", 1)
     assert (error.failure, error.sent, error.status) == (Failure.TIMEOUT, True, 200)
 
 
@@ -438,7 +439,7 @@ def test_who_was_suspended_with_an_open_connection_sends_nothing(
 ) -> None:
     clock = time.clock_gettime
     with EchoServer() as server:
-        ask(session, server.url, 2)
+        ask(session, server.url, 5)
         readings = iter([0.0, 0.0, 0.0])  # the deadline is made, the exchange begins; then sleep
         monkeypatch.setattr(
             time, "clock_gettime", lambda which: clock(which) + next(readings, 20.0)
@@ -469,7 +470,7 @@ def test_a_deadline_cuts_one_exchange_and_not_the_next_on_the_same_connection(
         early = Deadline(30)
         exchange(session, "GET", server.url, early)
         early.expire()  # too late to matter: its exchange is over
-        assert ask(session, server.url, 2).status_code == 200
+        assert ask(session, server.url, 5).status_code == 200
         assert server.connections == 1
 
 
@@ -478,7 +479,7 @@ def test_a_process_keeps_its_connection() -> None:
     assert pooled_session() is pooled_session()
     with EchoServer() as server:
         for _ in range(5):
-            ask(pooled_session(), server.url, 2)
+            ask(pooled_session(), server.url, 5)
         assert server.connections == 1
         assert len(server.requests) == 5
 
@@ -509,12 +510,12 @@ def idle_for(session: requests.Session, seconds: float) -> None:
 def test_a_connection_that_was_idle_for_long_is_not_trusted(session: requests.Session) -> None:
     assert IDLE_SECONDS == 30
     with EchoServer() as server:
-        ask(session, server.url, 2)
+        ask(session, server.url, 5)
         idle_for(session, 29)
-        ask(session, server.url, 2)
+        ask(session, server.url, 5)
         assert server.connections == 1
         idle_for(session, 31)
-        ask(session, server.url, 2)
+        ask(session, server.url, 5)
         assert server.connections == 2
 
 
@@ -529,9 +530,9 @@ def test_a_connection_that_the_other_side_has_closed_is_replaced(
 
     with Server(once) as server:
         url = f"http://127.0.0.1:{server.port}/"
-        ask(session, url, 2)
+        ask(session, url, 5)
         assert server.over.wait(2)
-        assert ask(session, url, 2).status_code == 200
+        assert ask(session, url, 5).status_code == 200
         assert server.connections == 2
 
 
@@ -549,8 +550,8 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("intruder", "intruder")
     with EchoServer() as server:
-        ask(session, server.url, 2)
-        ask(pooled_session(), server.url, 2)
+        ask(session, server.url, 5)
+        ask(pooled_session(), server.url, 5)
         assert [got["Authorization"] for got in server.requests] == [f"Bearer {SECRET}"] * 2
         assert [got["Accept-Encoding"] for got in server.requests] == ["identity"] * 2
 
@@ -558,8 +559,8 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(
 def test_a_session_keeps_no_cookies_between_companies(session: requests.Session) -> None:
     cookie = b"Set-Cookie: company=first\r\nContent-Length: 2\r\n\r\n{}"
     with answering(cookie) as url, EchoServer() as other:
-        ask(session, url, 2)
-        ask(session, other.url, 2)
+        ask(session, url, 5)
+        ask(session, other.url, 5)
         assert "Cookie" not in other.requests[0]
 
 
@@ -570,7 +571,7 @@ def test_it_runs_out_of_files_without_a_traceback(session: requests.Session) -> 
             with contextlib.suppress(OSError):
                 while len(held) < 100_000:
                     held.append(os.dup(0))
-            error = fail(session, server.url)
+            error = fail(session, server.url, 5)
         finally:
             for number in held:
                 os.close(number)
