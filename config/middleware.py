@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import Error as AnyDatabaseError
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
 
@@ -35,7 +36,7 @@ def _not_ready() -> str | None:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             return "the database is not migrated: run manage.py migrate"
-    except DatabaseError:
+    except AnyDatabaseError:
         return "the database does not answer"
     finally:
         # This middleware stands outside of Django's own handling of broken connections.

@@ -2,10 +2,10 @@
 
 import sys
 
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.views.decorators.csrf import requires_csrf_token
+from django.views.decorators.csrf import csrf_exempt, requires_csrf_token
 
 
 def _answer(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
@@ -35,9 +35,15 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 404, "There is no such page", "The address may be misspelt.")
 
 
+@csrf_exempt  # a 404 is a 404 for a POST too
+def nothing_here(request: HttpRequest, rest: str) -> HttpResponse:
+    """An address under /api/ that does not exist."""
+    return _answer(request, 404, "", "There is no such address.")
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """A database that is away is a 503 with its own words, everything else a plain 500."""
-    if isinstance(sys.exc_info()[1], DatabaseError):
+    if isinstance(sys.exc_info()[1], AnyDatabaseError):
         return _answer(
             request,
             503,

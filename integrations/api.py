@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -44,6 +45,11 @@ def as_time(moment: dt.datetime | None) -> str | None:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
+def absolute(url: str) -> str:
+    """An address that works outside of a page of ours."""
+    return settings.SITE_URL + url if url.startswith("/") else url
+
+
 @staff_api
 def integrations(request: HttpRequest) -> HttpResponse:
     """Every card as it is stored; calls nobody."""
@@ -64,7 +70,7 @@ def card(assessment: Assessment) -> dict[str, Any]:
         "next_step": assessment.next_step,
         "who_acts": assessment.who_acts,
         "action_label": action.label if action else None,
-        "action_url": action.url if action else None,
+        "action_url": absolute(action.url) if action else None,
         "since": as_time(assessment.since),
         "checked_at": as_time(assessment.checked_at),
         "metrics": {

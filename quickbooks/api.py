@@ -4,14 +4,13 @@ import datetime as dt
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from integrations.api import as_time, problem, staff_api
+from integrations.api import absolute, as_time, problem, staff_api
 from quickbooks import links
 from quickbooks.judgement import Judgement, judge, judge_nothing
 from quickbooks.models import REALM_PATTERN, ConnectionHealthCheck, Trigger
@@ -32,7 +31,7 @@ def connection_status(request: HttpRequest) -> HttpResponse:
             found = connections([realm_id], now, fresh=fresh)
         except UnknownCompany:
             return problem(404, "no such company was ever connected here")
-        return JsonResponse({**found[0], "connections": found})
+        return JsonResponse({**found[0], "connections": []})
     found = connections(None, now, fresh=fresh)
     if not found:
         return JsonResponse({**as_json(judge_nothing(), None), "connections": []})
@@ -116,7 +115,7 @@ def as_json(judgement: Judgement, outcome: Outcome | None) -> dict[str, Any]:
             "next_step": judgement.next_step,
             "who_acts": judgement.who_acts,
             "action_label": action.label if action else None,
-            "action_url": _absolute(action.url) if action else None,
+            "action_url": absolute(action.url) if action else None,
         },
         "error": _error(check, judgement),
         "token": {
@@ -139,7 +138,3 @@ def _error(check: ConnectionHealthCheck | None, judgement: Judgement) -> dict[st
         "message": check.message,
         "intuit_tid": check.intuit_tid or None,
     }
-
-
-def _absolute(url: str) -> str:
-    return url if urlsplit(url).scheme else settings.SITE_URL + url

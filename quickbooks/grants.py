@@ -108,7 +108,9 @@ def _revoke(lease: leases.Lease, endpoints: dict[str, str]) -> str:
             return error.intuit_tid
         raise
     except oauth.NoVerdict as error:
-        if error.status == 400:  # Intuit's answer for a token that is no longer live
+        if (
+            error.status == 400 and not error.page
+        ):  # Intuit's answer for a token that is no longer live
             return error.intuit_tid
         raise
 

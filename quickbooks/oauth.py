@@ -77,15 +77,23 @@ class AppRejected(OAuthError):
 class NoVerdict(OAuthError):
     """Sent, and no readable verdict came back: it may or may not have taken effect.
 
-    `failure` is None when an answer came and could not be read as one.
+    `failure` is None when an answer came and could not be read as one. `page`: it was HTML or
+    XML, as a firewall's is.
     """
 
     def __init__(
-        self, detail: str, intuit_tid: str = "", *, failure: Failure | None, status: int | None
+        self,
+        detail: str,
+        intuit_tid: str = "",
+        *,
+        failure: Failure | None,
+        status: int | None,
+        page: bool = False,
     ) -> None:
         super().__init__(detail, intuit_tid)
         self.failure = failure
         self.status = status
+        self.page = page
 
 
 class NotSent(OAuthError):
@@ -148,7 +156,7 @@ def revoke(endpoints: dict[str, str], refresh_token: Secret, deadline: Deadline)
     """End the grant at Intuit; returns the intuit_tid. Raises `OAuthError`."""
     answer = _call(endpoints, deadline, lambda client: client.revoke(refresh_token))
     tid = clean_tid(answer.headers.get("intuit_tid", ""))
-    if answer.content.lstrip().startswith(b"<"):  # Intuit's is empty; a page is a firewall's
+    if _is_page(answer):  # Intuit's is empty; a page is a firewall's
         raise NoVerdict("HTTP 200 with a page", tid, failure=None, status=answer.status_code)
     return tid
 
@@ -187,6 +195,7 @@ def _meaning(answer: requests.Response) -> OAuthError:
         tid,
         failure=None,
         status=answer.status_code,
+        page=_is_page(answer),
     )
 
 
@@ -214,6 +223,10 @@ def _json_object(answer: requests.Response) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _is_page(answer: requests.Response) -> bool:
+    return answer.content.lstrip().startswith(b"<")
 
 
 def _seconds(value: Any) -> int | None:

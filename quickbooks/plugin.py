@@ -11,6 +11,7 @@ from django.conf import settings
 from integrations.levels import Level, worst
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement
+from quickbooks.models import ConnectionHealthCheck
 
 # With `--cached`: two intervals of the schedule without a check, and nothing is known.
 STALE_AFTER = dt.timedelta(minutes=30)
@@ -24,8 +25,9 @@ def line(judgement: Judgement) -> str:
 def performance(judgement: Judgement) -> str:
     """ "latency=0.212s;;;0 score=99.0%;95:;80:;0;100"; U is the convention's unknown value."""
     check, score = judgement.check, judgement.score.value
-    answered = check is not None and check.latency_ms is not None and check.http_status
-    latency = f"{check.latency_ms / 1000:.3f}s" if answered and check else "U"  # type: ignore[operator]
+    latency = "U"
+    if check and check.latency_ms is not None and check.http_status and not _gave_up(check):
+        latency = f"{check.latency_ms / 1000:.3f}s"
     return f"latency={latency};;;0 score={'U' if score is None else f'{score:.1f}%'};95:;80:;0;100"
 
 
@@ -51,6 +53,11 @@ def as_cached(judgement: Judgement, now: dt.datetime) -> Judgement:
         when = f"since {check.checked_at:%Y-%m-%d %H:%M} UTC" if check else "yet"
         return replace(judgement, level=Level.UNKNOWN, title=f"no check {when}")
     return judgement
+
+
+def _gave_up(check: ConnectionHealthCheck) -> bool:
+    """An answer that began and never ended has no latency."""
+    return check.diagnosis == Code.TIMEOUT
 
 
 def _text(judgement: Judgement) -> str:

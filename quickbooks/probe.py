@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import Error as AnyDatabaseError
+from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
 from integrations import status
@@ -178,11 +179,15 @@ def _run(
     except BaseException:
         claim.delete()
         raise
+    if answer.diagnosis.code is Code.DISCONNECTED_HERE:  # since the row was read
+        claim.delete()
+        _commit_status(row, Code.DISCONNECTED_HERE, now)
+        return Outcome(realm_id=row.realm_id, check=latest_check(row.realm_id))
     check = _check_of(row.realm_id, answer, trigger, now, confirming)
     recorded = True
     try:
         _record(check, answer.diagnosis, row)
-    except DatabaseError as error:
+    except AnyDatabaseError as error:
         recorded = False
         logger.error(
             "The check of company %s (%s) could not be recorded: %s",
@@ -191,7 +196,7 @@ def _run(
             type(error).__name__,
         )
     else:
-        with suppress(DatabaseError):  # a claim runs out by itself
+        with suppress(AnyDatabaseError):  # a claim runs out by itself
             claim.delete()
     return Outcome(realm_id=row.realm_id, check=check, recorded=recorded)
 

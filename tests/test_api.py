@@ -509,3 +509,11 @@ def test_the_list_names_a_state_of_the_contract_for_a_company_that_was_never_che
     [card, *_] = ask(staff_client, url=LIST)["integrations"]
     assert card["status"] == "unknown"
     assert card["state"] in set(Code)
+
+
+def test_an_unknown_path_is_json_with_debug_on_too(
+    staff_client: Client, settings: Settings
+) -> None:
+    settings.DEBUG = True
+    response = staff_client.get("/api/admin/nothing")
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")

@@ -396,3 +396,9 @@ def test_a_discovery_document_never_sends_secrets_to_a_stranger(
     with pytest.raises(oauth.NotSent):
         oauth.discover(now)
     assert DiscoveryDocument.objects.count() == 0
+
+
+def test_a_firewalls_page_is_no_revocation(connected: World, now: dt.datetime) -> None:
+    connected.fail_next("revoke", "bare_400")
+    assert grants.disconnect(HARBOUR, None, now) == "HTTP 400 without a verdict"
+    assert row().refresh_token == connected.live_refresh_token(HARBOUR)

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from integrations.levels import Level, worst
@@ -30,7 +30,7 @@ class Command(BaseCommand):
                         needs_person=assessment.needs_a_person,
                         checked_at=assessment.checked_at or now,
                     )
-        except DatabaseError:
+        except AnyDatabaseError:
             self.stdout.write("INTEGRATIONS UNKNOWN - the monitor's database does not answer")
             sys.exit(Level.UNKNOWN.exit_code)
         for assessment in found:

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection
+from django.db import Error as AnyDatabaseError
+from django.db import connection
 from django.utils import timezone
 
 from integrations.http import POOL_SIZE, boot_clock
@@ -46,7 +47,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             level = self._check(timezone.now(), **options)
-        except DatabaseError:
+        except AnyDatabaseError:
             self._say("QUICKBOOKS UNKNOWN - the monitor's database does not answer")
             level = Level.UNKNOWN
         except UnknownCompany as error:
@@ -91,7 +92,9 @@ class Command(BaseCommand):
         for judgement in shown:
             text = plugin.line(judgement)
             outcome = _outcome(outcomes, judgement)
-            if outcome and (notice := notice_of(outcome)):
+            if outcome and outcome.checking:
+                text += " (another check is still under way; this is the last finished one)"
+            elif outcome and (notice := notice_of(outcome)):
                 text += f" ({notice})"
             # With several companies the data of each would have to follow all of the text.
             if len(found) == 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from quickbooks import tokens, words
@@ -39,6 +39,6 @@ class Command(BaseCommand):
             raise CommandError(
                 f"A renewal is unfinished until {pending.until}.", returncode=1
             ) from None
-        except DatabaseError:
+        except AnyDatabaseError:
             raise CommandError("The database does not answer.", returncode=3) from None
         self.stdout.write(access.token)
