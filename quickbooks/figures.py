@@ -97,17 +97,25 @@ def slices(
 
 @dataclass(frozen=True)
 class Totals:
-    """What all companies' checks of a span come to. Latencies in milliseconds."""
+    """What all companies' checks of a span come to, and the refreshes that began in it.
+
+    Latencies in milliseconds. `expired`, `refused`: why the refreshes began; `early`: those of
+    the former whose access token had time left; `unclear`: those that ended without an answer.
+    """
 
     checks: int
     successes: int
     latency_median: int | None
     latency_p95: int | None
+    expired: int
+    refused: int
+    early: int
+    unclear: int
 
 
 def totals(since: dt.datetime, until: dt.datetime) -> Totals:
-    """One pass; the quantiles are nearest-rank, because SQLite has no PERCENTILE_CONT."""
-    ((count, ok, median, p95),) = _rows(
+    """One statement; the quantiles are nearest-rank, because SQLite has no PERCENTILE_CONT."""
+    (row,) = _rows(
         """
         WITH span AS (
             SELECT ok, latency_ms FROM quickbooks_connection_health
@@ -116,49 +124,32 @@ def totals(since: dt.datetime, until: dt.datetime) -> Totals:
             SELECT latency_ms, ROW_NUMBER() OVER (ORDER BY latency_ms) - 1 AS position,
                 COUNT(*) OVER () AS timed
             FROM span WHERE latency_ms IS NOT NULL
+        ), renewals AS (
+            SELECT reason, access_seconds_left, outcome FROM quickbooks_tokenrefresh
+            WHERE started_at > %s AND purpose = %s
         )
         SELECT (SELECT COUNT(*) FROM span),
             (SELECT COUNT(*) FROM span WHERE ok),
             (SELECT MIN(latency_ms) FROM ranked WHERE position >= timed / 2),
-            (SELECT MIN(latency_ms) FROM ranked WHERE position >= timed * 95 / 100)
-        """,
-        [since, until],
-    )
-    return Totals(count, ok, median, p95)
-
-
-@dataclass(frozen=True)
-class Renewals:
-    """The refreshes of a span: how many began for which reason, and how many ended unclear."""
-
-    expired: int
-    refused: int
-    early: int
-    unclear: int
-
-
-def renewals(since: dt.datetime) -> Renewals:
-    """From the journal, where each refresh notes the time that its access token had left."""
-    ((expired, refused, early, unclear),) = _rows(
-        """
-        SELECT COALESCE(SUM(CASE WHEN reason = %s THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN reason = %s THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN reason = %s AND access_seconds_left > %s
-                         THEN 1 ELSE 0 END), 0),
-            COALESCE(SUM(CASE WHEN outcome = %s THEN 1 ELSE 0 END), 0)
-        FROM quickbooks_tokenrefresh WHERE started_at > %s AND purpose = %s
+            (SELECT MIN(latency_ms) FROM ranked WHERE position >= timed * 95 / 100),
+            (SELECT COUNT(*) FROM renewals WHERE reason = %s),
+            (SELECT COUNT(*) FROM renewals WHERE reason = %s),
+            (SELECT COUNT(*) FROM renewals WHERE reason = %s AND access_seconds_left > %s),
+            (SELECT COUNT(*) FROM renewals WHERE outcome = %s)
         """,
         [
+            since,
+            until,
+            since,
+            TokenRefresh.Purpose.REFRESH,
             EXPIRED,
             REFUSED,
             EXPIRED,
             FRESH_ENOUGH.total_seconds(),
             RefreshOutcome.UNKNOWN,
-            since,
-            TokenRefresh.Purpose.REFRESH,
         ],
     )
-    return Renewals(expired, refused, early, unclear)
+    return Totals(*row)
 
 
 def last_scheduled_check(since: dt.datetime) -> dt.datetime | None:

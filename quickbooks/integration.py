@@ -67,12 +67,11 @@ class QuickBooks(Integration):
         return [
             Metric(label="Checks", value=f"{found.checks:,}", note=hours),
             Metric(label="Successful", value=f"{found.successes:,}", note=hours),
-            *_technical(found.latency_median, found.latency_p95, now),
+            *_technical(found, now),
         ]
 
 
-def _technical(median: int | None, p95: int | None, now: dt.datetime) -> list[Metric]:
-    found = figures.renewals(window_start(now))
+def _technical(found: figures.Totals, now: dt.datetime) -> list[Metric]:
     evidence = (
         f"{found.early or 'none'} caused by monitoring: {found.expired - found.early} began when "
         f"the access token was over, {found.refused} after QuickBooks had refused it"
@@ -82,8 +81,8 @@ def _technical(median: int | None, p95: int | None, now: dt.datetime) -> list[Me
     else:
         metered, allowed = 0, "sandbox calls are free"
     shown = [
-        ("Latency, median", "–" if median is None else f"{median} ms", "reading the company"),
-        ("Latency, 95th percentile", "–" if p95 is None else f"{p95} ms", ""),
+        ("Latency, median", _milliseconds(found.latency_median), "reading the company"),
+        ("Latency, 95th percentile", _milliseconds(found.latency_p95), ""),
         ("Token renewals", str(found.expired + found.refused), evidence),
         ("Renewals without a clear answer", str(found.unclear), ""),
         ("Metered calls this month", f"{metered:,}", allowed),
@@ -91,6 +90,10 @@ def _technical(median: int | None, p95: int | None, now: dt.datetime) -> list[Me
     return [
         Metric(label=label, value=value, note=note, technical=True) for label, value, note in shown
     ]
+
+
+def _milliseconds(value: int | None) -> str:
+    return "–" if value is None else f"{value} ms"
 
 
 def notice_of(outcome: Outcome) -> str:

@@ -4,8 +4,9 @@ The card, the API and the command all render the same `Judgement`.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -70,7 +71,8 @@ def judge(
             return unsaved
         return latest.get(row.latest)  # type: ignore[attr-defined]
 
-    return [_judge(row, newest(row), found_scores[row.realm_id], now) for row in chosen]
+    used_up = cache(lambda: _allowance_is_used_up(now))  # asked at most once, if at all
+    return [_judge(row, newest(row), found_scores[row.realm_id], now, used_up) for row in chosen]
 
 
 def judge_nothing() -> Judgement:
@@ -93,7 +95,11 @@ def judge_nothing() -> Judgement:
 
 
 def _judge(
-    row: OAuthToken, check: ConnectionHealthCheck | None, score: Score, now: dt.datetime
+    row: OAuthToken,
+    check: ConnectionHealthCheck | None,
+    score: Score,
+    now: dt.datetime,
+    used_up: Callable[[], bool],
 ) -> Judgement:
     if check and row.connected_at and check.checked_at < row.connected_at:
         check = None  # it speaks of an earlier grant
@@ -120,7 +126,7 @@ def _judge(
             **shared,
         )
     texts = words.WORDS[code]
-    if code is Code.THROTTLED and _allowance_is_used_up(now):
+    if code is Code.THROTTLED and used_up():
         texts = words.ALLOWANCE_USED_UP
     moments = _moments(row, code, check, since, now)
     return Judgement(
