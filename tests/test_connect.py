@@ -863,3 +863,13 @@ def test_intuits_own_endpoints_serve_when_its_discovery_is_away(
     response = staff_client.get(CONNECT)
     assert response["Location"].startswith("https://appcenter.intuit.com/connect/oauth2?")
     assert not DiscoveryDocument.objects.exists()
+
+
+def test_the_fix_page_leads_to_another_company(
+    staff_client: Client, visitor: Client, world: World
+) -> None:
+    connect(world)
+    assert check().ok
+    link = '<a href="/quickbooks/connect/">Connect another company'
+    assert link in staff_client.get(FIX).content.decode()
+    assert link not in visitor.get(FIX).content.decode()
