@@ -8,7 +8,7 @@ name the setting and never repeat the value of a secret. Every reader raises
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -105,6 +105,17 @@ class Settings:
                 f"{name} must start with https://; plain http is allowed to this machine only."
             )
         return value
+
+    def checked(
+        self, name: str, values: Sequence[str], check: Callable[[str], object]
+    ) -> list[str]:
+        """The values as they are, if a parser takes each of them; its `ValueError` says why not."""
+        for value in values:
+            try:
+                check(value)
+            except ValueError as error:
+                raise ImproperlyConfigured(f"{name}: {error}.") from None
+        return list(values)
 
     def fernet_keys(self, name: str) -> list[str]:
         keys = self.items(name)

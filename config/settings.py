@@ -14,6 +14,8 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config.env import Settings
+from integrations.hours import parse_date, parse_week
+from integrations.signatures import ed25519_key, standard_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -65,6 +67,35 @@ QUICKBOOKS_MONTHLY_ALLOWANCE = env.integer(
     "QUICKBOOKS_MONTHLY_ALLOWANCE", 500_000, 1, 1_000_000_000
 )
 
+# --- Jane through ClinicSync, and GoHighLevel ---------------------------------------------------
+JANE_WEBHOOK_SECRETS = env.checked(
+    "JANE_WEBHOOK_SECRETS", env.items("JANE_WEBHOOK_SECRETS"), standard_key
+)
+GOHIGHLEVEL_TOKEN = env.text("GOHIGHLEVEL_TOKEN")
+GOHIGHLEVEL_LOCATION_ID = env.text("GOHIGHLEVEL_LOCATION_ID")
+GOHIGHLEVEL_API_URL = env.url(
+    "GOHIGHLEVEL_API_URL", "https://services.leadconnectorhq.com", loopback_http_only=True
+).rstrip("/")
+GOHIGHLEVEL_API_VERSION = env.text("GOHIGHLEVEL_API_VERSION", "2021-07-28")
+GOHIGHLEVEL_WEBHOOK_PUBLIC_KEYS = env.checked(
+    "GOHIGHLEVEL_WEBHOOK_PUBLIC_KEYS",
+    # HighLevel's own; ten public receivers agree on it.
+    env.items(
+        "GOHIGHLEVEL_WEBHOOK_PUBLIC_KEYS",
+        "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg=",
+    ),
+    ed25519_key,
+)
+GOHIGHLEVEL_WEBHOOK_SECRETS = env.items("GOHIGHLEVEL_WEBHOOK_SECRETS")
+GOHIGHLEVEL_PERSON_FIELD = env.text("GOHIGHLEVEL_PERSON_FIELD")
+# Recognises a person by e-mail without keeping the address; empty turns that rule off.
+MATCHING_KEY = env.text("MATCHING_KEY")
+# When silence means something, in TIME_ZONE.
+(CLINIC_HOURS,) = env.checked(
+    "CLINIC_HOURS", [env.text("CLINIC_HOURS") or "Mon-Fri 08:00-18:00"], parse_week
+)
+CLINIC_CLOSED_DAYS = env.checked("CLINIC_CLOSED_DAYS", env.items("CLINIC_CLOSED_DAYS"), parse_date)
+
 # --- Judging -----------------------------------------------------------------------------------
 HEALTH_WINDOW_HOURS = env.integer("HEALTH_WINDOW_HOURS", 24, 1, 168)
 CRITICAL_AFTER_MINUTES = env.integer("CRITICAL_AFTER_MINUTES", 60, 1, 10_080)
@@ -88,6 +119,8 @@ INSTALLED_APPS = [
     "csp",
     "django_crontab",
     "integrations",
+    "integrations.jane",
+    "integrations.gohighlevel",
     "quickbooks",
     "dashboard",
 ]

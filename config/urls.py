@@ -9,7 +9,7 @@ urlpatterns = [
     path("dashboard/", include("dashboard.urls")),
     path("quickbooks/", include("quickbooks.urls")),
     path("api/admin/", include("quickbooks.api_urls")),
-    path("api/admin/", include("integrations.urls")),
+    path("", include("integrations.urls")),
     # With DEBUG on as well, where Django has a page of its own for what it cannot find.
     path("api/<path:rest>", views.nothing_here),
     path("admin/", admin.site.urls),

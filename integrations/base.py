@@ -4,9 +4,12 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from integrations.levels import Level
+
+if TYPE_CHECKING:
+    from integrations.webhooks import Webhook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,15 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of setting an integration up. `code`: what to paste, as it is."""
+
+    title: str
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assessment:
     """What is known about one account of one integration, judged at one moment.
 
@@ -97,6 +109,8 @@ class Integration(ABC):
 
     slug: ClassVar[str]
     name: ClassVar[str]
+    # Where the vendor's own deliveries are taken in, at /webhooks/<slug>/; None: it sends none.
+    webhook: ClassVar["Webhook | None"] = None
 
     @abstractmethod
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
@@ -127,9 +141,26 @@ class Integration(ABC):
         """Figures for the dashboard."""
         return []
 
+    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
+        """When something last changed at the vendor, as far as is known here.
+
+        A witness for the others: where data moves at one end of a chain and not at the other,
+        the link between them is suspect.
+        """
+        return None
+
+    def set_up_steps(self) -> list[Step]:
+        """What a person does to set it up, in order; empty: it has a page of its own for that."""
+        return []
+
 
 def not_set_up(
-    integration: Integration, accounts: Sequence[str] | None, *, impact: str, missing: str
+    integration: Integration,
+    accounts: Sequence[str] | None,
+    *,
+    impact: str,
+    missing: str,
+    links: Sequence[Action] = (),
 ) -> list[Assessment]:
     """The one assessment of an integration that has not been set up, with what is missing."""
     if accounts is not None and "" not in accounts:
@@ -147,5 +178,6 @@ def not_set_up(
             who_acts="administrator",
             headline="Not set up",
             facts=[f"Missing: {missing}"],
+            links=links,
         )
     ]

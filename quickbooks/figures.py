@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connection
 
+from integrations.sql import moment, rows
 from quickbooks.models import (
     EXPIRED,
     FRESH_ENOUGH,
@@ -58,10 +59,10 @@ def companies(now: dt.datetime, realm_ids: Sequence[str] | None, limit: int) -> 
         found = OAuthToken.objects.raw(_COMPANIES.format(which=which), [now, *realm_ids])
     else:
         return []
-    rows = list(found)
-    for row in rows:
-        row.status_since = _moment(row.status_since)  # type: ignore[attr-defined]
-    return rows
+    companies = list(found)
+    for row in companies:
+        row.status_since = moment(row.status_since)  # type: ignore[attr-defined]
+    return companies
 
 
 def checks(ids: Sequence[int]) -> dict[int, ConnectionHealthCheck]:
@@ -82,7 +83,7 @@ def slices(
         "postgresql": "CAST(FLOOR(EXTRACT(EPOCH FROM checked_at)) AS BIGINT)",
         "sqlite": "CAST(STRFTIME('%%s', checked_at) AS INTEGER)",
     }[connection.vendor]
-    return _rows(
+    return rows(
         f"""
         SELECT realm_id, ({epoch} - %s) / %s AS slice,
             COUNT(*), SUM(CASE WHEN ok THEN 1 ELSE 0 END)
@@ -115,7 +116,7 @@ class Totals:
 
 def totals(since: dt.datetime, until: dt.datetime) -> Totals:
     """One statement; the quantiles are nearest-rank, because SQLite has no PERCENTILE_CONT."""
-    (row,) = _rows(
+    (row,) = rows(
         """
         WITH span AS (
             SELECT ok, latency_ms FROM quickbooks_connection_health
@@ -155,35 +156,14 @@ def totals(since: dt.datetime, until: dt.datetime) -> Totals:
 def last_scheduled_check(since: dt.datetime) -> dt.datetime | None:
     """When `check_quickbooks` last recorded a check, if that was after `since`."""
     found = list(
-        _rows(
+        rows(
             "SELECT checked_at FROM quickbooks_connection_health "
             'WHERE checked_at > %s AND "trigger" = %s ORDER BY checked_at DESC LIMIT 1',
             [since, Trigger.COMMAND],
         )
     )
-    return _moment(found[0][0]) if found else None
-
-
-def _rows(sql: str, parameters: Sequence[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [_plain(value) for value in parameters])
-        return list(cursor.fetchall())
+    return moment(found[0][0]) if found else None
 
 
 def _marks(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
-
-
-def _plain(value: Any) -> Any:
-    """A time as the database's adapter writes it into columns."""
-    if isinstance(value, dt.datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return value
-
-
-def _moment(value: Any) -> dt.datetime | None:
-    """A time of a column that no model field converts: SQLite has them in UTC without saying so."""
-    found = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-    if isinstance(found, dt.datetime) and found.tzinfo is None:
-        return found.replace(tzinfo=dt.UTC)
-    return found if isinstance(found, dt.datetime) else None

@@ -19,13 +19,17 @@ CLIENT_SECRET = "demo-client-secret"
 # What a developer may have exported for an installation of their own.
 _FOREIGN = (
     "ALLOWED_HOSTS",
+    "CLINIC_",
     "CRITICAL_",
     "CRONTAB_",
     "CSRF_",
     "DATABASE_URL_FILE",
     "DEBUG",
     "DEMO",
+    "GOHIGHLEVEL_",
     "HEALTH_",
+    "JANE_",
+    "MATCHING_KEY",
     "QUICKBOOKS_",
     "SECRET_KEY",
     "SECURE_",

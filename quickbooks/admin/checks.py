@@ -21,9 +21,9 @@ from integrations.read_only import (
     to_the_second,
     yes_or_no,
 )
+from integrations.span import SpanFilter
 from quickbooks import words
 from quickbooks.admin.names import CompanyFilter, company_name, name_companies
-from quickbooks.admin.span import SpanFilter
 from quickbooks.diagnosis import Code
 from quickbooks.health import Summary, summarize
 from quickbooks.models import ConnectionHealthCheck, Trigger

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class GoHighLevelConfig(AppConfig):
+    name = "integrations.gohighlevel"
+    verbose_name = "GoHighLevel"

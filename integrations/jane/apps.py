@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class JaneConfig(AppConfig):
+    name = "integrations.jane"
+    verbose_name = "Jane / ClinicSync"
