@@ -111,6 +111,9 @@ class Integration(ABC):
     name: ClassVar[str]
     # Where the vendor's own deliveries are taken in, at /webhooks/<slug>/; None: it sends none.
     webhook: ClassVar["Webhook | None"] = None
+    # The dotted name of its `integrations.demo.DemoPart`; by name, so that production never
+    # imports a stand-in.
+    demo: ClassVar[str] = ""
 
     @abstractmethod
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:

@@ -41,7 +41,7 @@ class Traffic:
 
 
 _TRAFFIC = f"""
-    WITH mine AS (
+    WITH mine AS NOT MATERIALIZED (
         SELECT received_at, last_received_at, outcome, new_shape FROM integrations_webhookdelivery
         WHERE integration = %(slug)s AND NOT is_test
     ), good AS (

@@ -43,7 +43,6 @@ def add(number: int, **values: Any) -> WebhookDelivery:
 @pytest.fixture
 def deliveries() -> None:
     now = timezone.now()
-    minute = now.replace(second=0, microsecond=0)
     add(1, repeats=2)
     add(2, outcome=Outcome.IGNORED)
     add(3, outcome=Outcome.UNREADABLE, error="no person", event_type="")

@@ -1,19 +1,171 @@
-"""Jane through ClinicSync: said to be missing until it is built."""
+"""Jane through ClinicSync as one of the integrations: its card, its figures, its history."""
 
 import datetime as dt
 from collections.abc import Sequence
 
-from integrations.base import Assessment, Integration, not_set_up
+from django.conf import settings
+
+from integrations import deliveries, times
+from integrations.addresses import address
+from integrations.base import Action, Assessment, Event, Integration, Metric, Step, not_set_up
+from integrations.deliveries import Traffic
+from integrations.hours import opening_hours
+from integrations.jane import figures, history, set_up, words
+from integrations.jane.figures import Known
+from integrations.jane.judgement import Judgement, is_alarm, judge, suspect
+from integrations.jane.silence import LATE_AFTER
+from integrations.jane.webhook import JaneWebhook
+from integrations.registry import all_integrations
+from integrations.set_up import set_up_link
+
+# The rhythm of the card's own figures, all of the last 24 hours.
+LAST_DAY = "last 24 h"
 
 
 class Jane(Integration):
     slug = "jane"
     name = "Jane / ClinicSync"
+    webhook = JaneWebhook()
+    demo = "integrations.jane.demo.ClinicSync"
 
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
-        return not_set_up(
-            self,
-            accounts,
-            impact="New memberships from Jane are not watched yet.",
-            missing="the ClinicSync webhook",
+        if not settings.JANE_WEBHOOK_SECRETS:
+            return not_set_up(
+                self,
+                accounts,
+                impact="New memberships from Jane are not watched yet.",
+                missing="JANE_WEBHOOK_SECRETS, the key that ClinicSync delivers with",
+                links=[set_up_link(self.slug)],
+            )
+        if accounts is not None and "" not in accounts:
+            return []
+        traffic = deliveries.traffic(self.slug, now)
+        known = figures.known(traffic, now)
+        judgement = judge(traffic, known, now, opening_hours())
+        return [self._assessment(judgement, traffic, known, now)]
+
+    def history(self, account: str, now: dt.datetime) -> list[Event]:
+        return [] if account else history.last_day(now, opening_hours())
+
+    def metrics(self, now: dt.datetime) -> list[Metric]:
+        found = figures.trend(now)
+        return [
+            Metric(label="Active memberships", value=f"{found.active:,}", note=_trend(found, now)),
+            Metric(label="Deliveries", value=f"{found.deliveries:,}", note=LAST_DAY),
+        ]
+
+    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
+        return figures.last_good(now)
+
+    def set_up_steps(self) -> list[Step]:
+        return set_up.steps()
+
+    def _assessment(
+        self, judgement: Judgement, traffic: Traffic, known: Known, now: dt.datetime
+    ) -> Assessment:
+        wording, silence = judgement.wording, judgement.silence
+        last = words.at_moment(traffic.good_at, now) if traffic.good_at else ""
+        quiet = words.duration(silence.open_time) if silence else ""
+        since = f"since {words.moment(judgement.since, now)}" if judgement.since else "now"
+        next_step, who_acts = self._help(judgement, traffic, now)
+        return Assessment(
+            integration=self.slug,
+            account="",
+            name=self.name,
+            level=wording.level,
+            state=judgement.state,
+            title=wording.title,
+            impact=wording.impact.format(last=last, since=since),
+            next_step=next_step,
+            who_acts=who_acts,
+            headline=wording.headline.format(silence=quiet),
+            links=[set_up_link(self.slug), _list_link()],
+            since=judgement.since,
+            # Nobody asks Jane: the newest evidence is what came last.
+            checked_at=traffic.last_at,
+            last_success_at=traffic.good_at,
+            metrics={
+                "active_memberships": known.memberships.active,
+                "memberships": known.memberships.total,
+                "deliveries_24h": traffic.accepted,
+                "last_delivery_at": traffic.good_at,
+                "refused_24h": traffic.refused,
+                "unreadable_24h": traffic.unreadable,
+            },
+            facts=_facts(judgement, traffic, known, now),
+            support=_support(known),
         )
+
+    def _help(self, judgement: Judgement, traffic: Traffic, now: dt.datetime) -> tuple[str, str]:
+        """What helps and who does it; for an alarm by what the other integrations saw."""
+        wording, silence = judgement.wording, judgement.silence
+        if traffic.good_at and is_alarm(silence):
+            movements = {
+                other.name: other.last_movement(now)
+                for slug, other in all_integrations().items()
+                if slug != self.slug
+            }
+            found, witness = suspect(traffic.good_at, movements)
+            return found.next_step.format(witness=witness), found.who_acts
+        if silence and silence.looked_at:
+            again = words.at_moment(silence.looked_at, now)
+            return f"{wording.next_step} A silence counts again {again}.", wording.who_acts
+        return wording.next_step, wording.who_acts
+
+
+def _facts(judgement: Judgement, traffic: Traffic, known: Known, now: dt.datetime) -> list[str]:
+    facts = []
+    silence = judgement.silence
+    if traffic.good_at:
+        facts.append(f"Last delivery {words.moment(traffic.good_at, now)}")
+        facts.append(f"{words.count(traffic.today, 'delivery')} today")
+    if silence and not is_alarm(silence) and silence.open_time >= LATE_AFTER:
+        facts.append(
+            f"Nothing came in the last {words.duration(silence.open_time)} of opening time"
+        )
+    if traffic.good_at or known.memberships.total:
+        facts.append(words.count(known.memberships.active, "active membership"))
+    if known.memberships.unknown:
+        facts.append(f"{known.memberships.unknown:,} of unknown state")
+    turned_away = [
+        f"{number:,} {what}"
+        for number, what in ((traffic.refused, "refused"), (traffic.unreadable, "unreadable"))
+        if number
+    ]
+    if turned_away:
+        facts.append(f"{' · '.join(turned_away)} in 24 h")
+    if traffic.new_shape_at:
+        day = times.calendar_day(traffic.new_shape_at)
+        facts.append(f"ClinicSync changed the shape of its data on {day}")
+    return facts
+
+
+def _support(known: Known) -> list[tuple[str, str]]:
+    pairs = [
+        ("Authenticated by", known.scheme),
+        ("Key-set fingerprint", known.fingerprint),
+        ("Last refusal", known.refusal),
+        ("Last unreadable", known.error),
+    ]
+    return [(label, value) for label, value in pairs if value]
+
+
+def _trend(found: figures.Trend, now: dt.datetime) -> str:
+    """ "+6 in 30 days", or since when there is something to compare with."""
+    if found.watched_from is None:
+        return ""
+    if found.change is None:
+        return f"watched since {times.calendar_day(found.watched_from)}"
+    whole = now - found.watched_from >= figures.COMPARED + figures.FIRST_FILL
+    days = figures.COMPARED.days
+    span = f"in {days} days" if whole else f"since {times.calendar_day(found.watched_from)}"
+    change = f"{found.change:+,}".replace("-", "−")
+    return f"{change} {span}" if found.change else f"no change {span}"
+
+
+def _list_link() -> Action:
+    return Action(
+        label="Memberships",
+        url=address("admin:jane_membership_changelist"),
+        permission="jane.view_membership",
+    )

@@ -1,0 +1,67 @@
+"""What is to be said about Jane now, from what is stored."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from integrations.deliveries import Traffic
+from integrations.hours import Hours
+from integrations.jane import words
+from integrations.jane.figures import Known
+from integrations.jane.silence import Silence, State, judge_silence
+
+# ClinicSync writes to everybody in one push; what moved elsewhere within it is no evidence.
+ONE_PUSH = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """`state` is the contract's word. `wording` names the texts, which can be finer."""
+
+    state: str
+    wording: words.Words
+    since: dt.datetime | None = None
+    silence: Silence | None = None
+
+
+def judge(traffic: Traffic, known: Known, now: dt.datetime, hours: Hours) -> Judgement:
+    """What keeps everything out comes before what garbles it, and both before silence."""
+    if traffic.auth_failing:
+        return _told("auth_failing", since=known.refused_from)
+    if traffic.parse_failing:
+        return _told("parse_failing", since=known.unreadable_from)
+    if traffic.good_at is None:
+        return _told("never_seen")
+    silence = judge_silence(traffic.good_at, now, hours)
+    wording = "just_opened" if silence.just_opened else silence.state
+    return Judgement(
+        state=silence.state.value,
+        wording=words.WORDS[wording],
+        since=silence.alarm_at,
+        silence=silence,
+    )
+
+
+def _told(state: str, since: dt.datetime | None = None) -> Judgement:
+    return Judgement(state=state, wording=words.WORDS[state], since=since)
+
+
+def is_alarm(silence: Silence | None) -> bool:
+    return silence is not None and silence.state in {State.LATE, State.STALE}
+
+
+def suspect(
+    last_at: dt.datetime, movements: Mapping[str, dt.datetime | None]
+) -> tuple[words.Suspect, str]:
+    """Whose fault a silence most likely is, and the witness's name.
+
+    `movements`: when something last moved at other integrations, by their names. Without any
+    witness nothing can be said about the vendor, so a person has to look.
+    """
+    known = {name: at for name, at in movements.items() if at is not None}
+    if not known:
+        return words.NO_WITNESS, ""
+    moved = [name for name, at in known.items() if at > last_at + ONE_PUSH]
+    if moved:
+        return words.REGISTRATION, moved[0]
+    return words.VENDOR, " or ".join(known)
