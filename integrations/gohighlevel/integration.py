@@ -1,19 +1,254 @@
-"""GoHighLevel: said to be missing until it is built."""
+"""GoHighLevel as one of the integrations: what is stored, told for the cards."""
 
 import datetime as dt
 from collections.abc import Sequence
+from itertools import groupby
 
-from integrations.base import Assessment, Integration, not_set_up
+from django.conf import settings
+from django.utils import timezone
+
+from integrations import times
+from integrations.addresses import address
+from integrations.base import Action, Assessment, Event, Integration, Metric, Step, not_set_up
+from integrations.gohighlevel import figures, set_up
+from integrations.gohighlevel.figures import Known, Run
+from integrations.gohighlevel.judgement import Judgement, judge
+from integrations.gohighlevel.models import LocationCheck, Result, SyncRun
+from integrations.gohighlevel.probing import probe_for_page
+from integrations.gohighlevel.states import OK, WORDS, State, title
+from integrations.gohighlevel.webhook import GoHighLevelWebhook
+from integrations.levels import Level
+from integrations.set_up import set_up_link
+
+DAY = dt.timedelta(hours=24)
+NOT_SYNCED = "–"
 
 
 class GoHighLevel(Integration):
     slug = "gohighlevel"
     name = "GoHighLevel"
+    webhook = GoHighLevelWebhook()
+    demo = "integrations.gohighlevel.demo.LocalGoHighLevel"
 
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
-        return not_set_up(
-            self,
-            accounts,
-            impact="Contacts in GoHighLevel are not compared yet.",
-            missing="the GoHighLevel private integration token and location",
+        missing = set_up.missing_settings()
+        if missing:
+            return not_set_up(
+                self,
+                accounts,
+                impact="Contacts in GoHighLevel are not compared yet.",
+                missing=" and ".join(missing),
+                links=[set_up_link(self.slug)],
+            )
+        if accounts is not None and "" not in accounts:
+            return []
+        known = figures.known(settings.GOHIGHLEVEL_LOCATION_ID, now)
+        return [_assessment(known, judge(known, now), now)]
+
+    def check(self, account: str, now: dt.datetime, user_id: int | None) -> Assessment | None:
+        if account:
+            return None
+        if not set_up.missing_settings():
+            probe_for_page(settings.GOHIGHLEVEL_LOCATION_ID, now)
+        return self.assess(now)[0]
+
+    def history(self, account: str, now: dt.datetime) -> list[Event]:
+        if account or set_up.missing_settings():
+            return []
+        location_id = settings.GOHIGHLEVEL_LOCATION_ID
+        events = [*_runs(location_id, now), *_failures(location_id, now)]
+        return sorted(events, key=lambda event: event.starts_at, reverse=True)
+
+    def metrics(self, now: dt.datetime) -> list[Metric]:
+        known = figures.known(settings.GOHIGHLEVEL_LOCATION_ID, now)
+        completed = known.completed
+        share = f"{_percent(known)} %" if known.contacts else NOT_SYNCED
+        return [
+            Metric(
+                label="Contacts mapped",
+                value=share,
+                note=f"{known.mapped:,} of {known.contacts:,}",
+            ),
+            Metric(
+                label="Last sync",
+                value=times.clock(completed.at) if completed else NOT_SYNCED,
+                note=Result(known.ended.result).label if known.ended else "",
+            ),
+        ]
+
+    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
+        if not settings.GOHIGHLEVEL_LOCATION_ID:
+            return None
+        return figures.last_movement(settings.GOHIGHLEVEL_LOCATION_ID, now)
+
+    def set_up_steps(self) -> list[Step]:
+        return set_up.steps()
+
+
+def _percent(known: Known) -> int:
+    # Rounded down: 100 % is said when all are.
+    return 100 * known.mapped // known.contacts
+
+
+def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessment:
+    state, check, completed = judgement.state, known.check, known.completed
+    words = WORDS[state]
+    since = judgement.since or now
+    told = {
+        "since": times.since_when(since, now),
+        "hours": _long(now - since),
+    }
+    return Assessment(
+        integration=GoHighLevel.slug,
+        account="",
+        name=GoHighLevel.name,
+        level=state.level,
+        state=state.value,
+        title=words.title,
+        impact=words.impact.format(**told),
+        next_step=words.next_step,
+        who_acts=state.who_acts,
+        headline=words.headline.format(**told),
+        links=_links(known, state),
+        since=judgement.since,
+        checked_at=check.at if check else None,
+        last_success_at=known.last_ok_at,
+        metrics={
+            "contacts": known.contacts,
+            "contacts_mapped": known.mapped,
+            "contacts_unmatched": known.unmatched,
+            "contacts_ambiguous": known.ambiguous,
+            "last_sync_at": completed.at if completed else None,
+            "last_sync_result": known.ended.result if known.ended else None,
+        },
+        facts=_facts(known, now),
+        support=_support(known),
+        checking=known.probing_until is not None and known.probing_until > now,
+    )
+
+
+def _long(duration: dt.timedelta) -> str:
+    hours = int(duration.total_seconds() // 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours} hour{'' if hours == 1 else 's'}"
+
+
+def _facts(known: Known, now: dt.datetime) -> list[str]:
+    facts = []
+    if known.completed:
+        facts.append(f"Synced {_when(known.completed, now)}, {known.completed.why or 'all well'}")
+    ended = known.ended
+    if ended and ended.result == Result.FAILED:
+        facts.append(f"The sync at {_when(ended, now)} did not finish")
+    if known.running:
+        facts.append("A sync is under way")
+    if known.contacts:
+        facts.append(f"{known.mapped:,} of {known.contacts:,} contacts mapped")
+        if known.unmatched or known.ambiguous:
+            facts.append(f"{known.unmatched:,} unmatched · {known.ambiguous:,} ambiguous")
+    told = known.calls_left_at
+    if known.calls_left is not None and told and now - told < DAY:
+        facts.append(f"{known.calls_left:,} calls left today")
+    return facts
+
+
+def _when(run: Run, now: dt.datetime) -> str:
+    same_day = timezone.localtime(run.at).date() == timezone.localtime(now).date()
+    return times.clock(run.at) if same_day else times.since_when(run.at, now)
+
+
+def _links(known: Known, state: State) -> list[Action]:
+    links = []
+    contacts = address("admin:gohighlevel_contactmapping_changelist")
+    for name, count in (("unmatched", known.unmatched), ("ambiguous", known.ambiguous)):
+        if count:
+            links.append(
+                Action(
+                    label=f"{count:,} {name}",
+                    url=f"{contacts}?state={name}",
+                    permission="gohighlevel.view_contactmapping",
+                )
+            )
+    if state is State.UNINSTALLED:
+        links.append(
+            Action(
+                label="The app is not wanted any more",
+                url=address("admin:gohighlevel_location_changelist"),
+                permission="gohighlevel.change_location",
+            )
         )
+    return [*links, set_up_link(GoHighLevel.slug)]
+
+
+def _support(known: Known) -> list[tuple[str, str]]:
+    pairs = [("Location id", settings.GOHIGHLEVEL_LOCATION_ID), ("Location", known.name)]
+    if known.check:
+        check = known.check
+        pairs += [
+            ("Checked", f"{check.at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("HTTP status", str(check.http_status or "no answer")),
+            ("Message", check.message),
+            ("Latency", "" if check.latency_ms is None else f"{check.latency_ms} ms"),
+        ]
+    if known.ended:
+        ended = known.ended
+        pairs.append(("Last run", f"{ended.result}: {ended.why}" if ended.why else ended.result))
+    return [(label, value) for label, value in pairs if value]
+
+
+def _runs(location_id: str, now: dt.datetime) -> list[Event]:
+    """Runs that ended, those in a row that went alike as one spell."""
+    runs = SyncRun.objects.filter(
+        location_id=location_id, finished_at__gt=now - DAY, finished_at__lte=now
+    ).order_by("finished_at", "id")
+    alike = groupby(runs, lambda run: (run.result, run.state, run.why, run.contacts))
+    return [_spell(list(spell)) for _, spell in alike]
+
+
+def _spell(runs: list[SyncRun]) -> Event:
+    first, last = runs[0], runs[-1]
+    assert last.finished_at is not None
+    failed, known = last.result == Result.FAILED, last.state in set(State)
+    level = State(last.state).level if known else Level.WARNING
+    notes = [
+        f"{len(runs)} syncs" if len(runs) > 1 else "",
+        f"{last.seen:,} contacts read" if failed else f"{last.contacts or 0:,} contacts",
+        last.why,
+    ]
+    return Event(
+        starts_at=first.started_at,
+        ends_at=last.finished_at,
+        level=level if last.result != Result.OK else Level.HEALTHY,
+        title=f"Sync: {title(last.state)}"
+        if failed and known
+        else f"Synced {_ending(last)}".strip(),
+        note=", ".join(filter(None, notes)),
+    )
+
+
+def _ending(run: SyncRun) -> str:
+    words = {Result.OK: "Synced", Result.PARTIAL: "Synced in part"}
+    return words.get(Result(run.result), "Not synced")
+
+
+def _failures(location_id: str, now: dt.datetime) -> list[Event]:
+    """Failed checks, those in a row as one spell."""
+    rows = LocationCheck.objects.filter(
+        location_id=location_id, checked_at__gt=now - DAY, checked_at__lte=now
+    ).order_by("checked_at", "id")
+    found = []
+    for state, spell in groupby(rows.values_list("checked_at", "state"), lambda row: row[1]):
+        moments = [at for at, _ in spell]
+        if state == OK:
+            continue
+        found.append(
+            Event(
+                starts_at=moments[0],
+                ends_at=moments[-1],
+                level=State(state).level,
+                title=title(state),
+                note=f"{len(moments)} check{'s' if len(moments) > 1 else ''}",
+            )
+        )
+    return found

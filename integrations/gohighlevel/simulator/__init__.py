@@ -1,0 +1,1 @@
+"""A stand-in for GoHighLevel over real HTTP: demo and tests run on it, production refuses it."""
