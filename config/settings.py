@@ -127,6 +127,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.middleware.HealthEndpoints",
     "django.middleware.security.SecurityMiddleware",
+    "config.middleware.Webhooks",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -276,7 +277,11 @@ LOGGING = {
 }
 
 # --- Schedule: `manage.py crontab add` ----------------------------------------------------------
-CRONJOBS = [("*/15 * * * *", "config.jobs.check_quickbooks")]
+CRONJOBS = [
+    ("*/15 * * * *", "config.jobs.command", ["check_quickbooks", "--confirm", "--quiet"]),
+    # Not on the hour, when everybody else's jobs start.
+    ("7 * * * *", "config.jobs.command", ["sync_gohighlevel", "--quiet"]),
+]
 # Cron starts with an empty environment, so the line itself names the settings.
 CRONTAB_DJANGO_SETTINGS_MODULE = "config.settings"
 CRONTAB_DJANGO_MANAGE_PATH = str(BASE_DIR / "manage.py")

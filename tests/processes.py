@@ -196,10 +196,37 @@ def driver() -> Iterator[Driver]:
 
 
 class WebServer:
-    """gunicorn as `make run` starts it, on a port of its own."""
+    """gunicorn as `make run` starts it, on a port of its own that outlives a crash."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(
+        self, listening: socket.socket, errors: IO[str], environment: dict[str, str], app: str
+    ) -> None:
+        self.port: int = listening.getsockname()[1]
+        self._listening = listening
+        self._errors = errors
+        self._environment = environment
+        self._app = app
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """2 workers of 8 threads each, ready to answer."""
+        command = gunicorn_command(self.port)
+        command[command.index("--bind") + 1] = f"fd://{self._listening.fileno()}"
+        command[command.index("config.wsgi:application")] = self._app
+        self._process = subprocess.Popen(
+            command,
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_URL": database_url(), **self._environment},
+            stderr=self._errors,
+            pass_fds=[self._listening.fileno()],
+            start_new_session=True,
+        )
+        wait_for(self._ready, "gunicorn")
+
+    def kill(self) -> None:
+        """`kill -9` to all of its processes; whoever connects meanwhile waits in the queue."""
+        if self._process is not None:
+            _end(self._process)
 
     def get(self, path: str, session: str = "", **headers: str) -> tuple[int, str]:
         """Status and body of one request on a connection of its own."""
@@ -208,6 +235,13 @@ class WebServer:
             return get(web, path, session, **headers)
         finally:
             web.close()
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, _read(self._errors)
+        with suppress(OSError, http.client.HTTPException):
+            return self.get("/readyz")[0] == 200
+        return False
 
 
 def get(
@@ -222,41 +256,33 @@ def get(
 
 
 @contextmanager
-def web_server(simulator: Simulator, *, deadline: float) -> Iterator[WebServer]:
-    """2 workers of 8 threads each, ready to answer; they end with the block."""
+def gunicorn(
+    environment: dict[str, str], app: str = "config.wsgi:application"
+) -> Iterator[WebServer]:
+    """A server on the test's database that ends with the block."""
     with socket.socket() as listening, tempfile.TemporaryFile("w+") as errors:
         # Bound here and handed over: a port that is merely free now may be taken in a moment.
         listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        command = gunicorn_command(port)
-        command[command.index("--bind") + 1] = f"fd://{listening.fileno()}"
-        process = subprocess.Popen(
-            command,
-            cwd=settings.BASE_DIR,
-            env={
-                **os.environ,
-                "DATABASE_URL": database_url(),
-                "QUICKBOOKS_DISCOVERY_URL": simulator.discovery_url,
-                "QUICKBOOKS_API_URL": simulator.api_url,
-                "QUICKBOOKS_DEADLINE_SECONDS": str(deadline),
-            },
-            stderr=errors,
-            pass_fds=[listening.fileno()],
-            start_new_session=True,
-        )
-        server = WebServer(port)
-
-        def ready() -> bool:
-            assert process.poll() is None, _read(errors)
-            with suppress(OSError, http.client.HTTPException):
-                return server.get("/readyz")[0] == 200
-            return False
-
+        # Listening here, too: between two lives of the server nobody is turned away.
+        listening.listen(128)
+        server = WebServer(listening, errors, environment, app)
         try:
-            wait_for(ready, "gunicorn")
+            server.start()
             yield server
         finally:
-            _end(process)
+            server.kill()
+
+
+@contextmanager
+def web_server(simulator: Simulator, *, deadline: float) -> Iterator[WebServer]:
+    """A server whose QuickBooks is the simulator."""
+    environment = {
+        "QUICKBOOKS_DISCOVERY_URL": simulator.discovery_url,
+        "QUICKBOOKS_API_URL": simulator.api_url,
+        "QUICKBOOKS_DEADLINE_SECONDS": str(deadline),
+    }
+    with gunicorn(environment) as server:
+        yield server
 
 
 def _read(errors: IO[str]) -> str:

@@ -74,7 +74,7 @@ def test_a_newcomer_connects_breaks_and_fixes(browser: Browser, demo: demos.Demo
         visitor.go("/")
         visitor.sign_in()
         expect(page).to_have_url(f"{demo.url}/dashboard/")
-        expect(page.get_by_text("Demo: a stand-in plays QuickBooks.")).to_be_visible()
+        expect(page.get_by_text("Demo: stand-ins play QuickBooks and the others.")).to_be_visible()
         visitor.sees(HARBOUR_NAME, CONNECTED)
         expect(page.get_by_role("heading", level=1)).to_contain_text("Everything works")
 

@@ -658,11 +658,11 @@ def test_the_error_page_needs_neither_request_nor_database() -> None:
 def test_the_demo_says_on_every_page_that_it_is_one(
     staff_client: Client, settings: Settings
 ) -> None:
-    assert "a stand-in plays QuickBooks" not in texts(staff_client.get(DASHBOARD))
+    assert "stand-ins play QuickBooks" not in texts(staff_client.get(DASHBOARD))
     settings.DEMO, settings.DEMO_CONTROL_URL = True, "http://127.0.0.1:9/"
     for url in (DASHBOARD, HISTORY):
         page = Elements(staff_client.get(url))
-        assert "Demo: a stand-in plays QuickBooks." in page.text
+        assert "Demo: stand-ins play QuickBooks and the others." in page.text
         assert page.all("a", href="http://127.0.0.1:9/")
 
 

@@ -1,12 +1,13 @@
 """The two pages for people: Intuit's consent, and the control page that breaks things."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from string import Template
 from urllib.parse import urlencode
 
+from integrations.demo import DemoPart
 from quickbooks.simulator import scenarios
 from quickbooks.simulator.endpoints import AUTHORIZE
 from quickbooks.simulator.grants import Company
@@ -23,14 +24,18 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-
 
 
 def respond(
-    world: World, request: Request, home_url: str | None, changed: Callable[[], None]
+    world: World,
+    request: Request,
+    home_url: str | None,
+    changed: Callable[[], None],
+    others: Mapping[str, DemoPart],
 ) -> Reply:
     """Any request that is no machine's."""
     pages: dict[tuple[str, str], Callable[[], Reply]] = {
         ("GET", AUTHORIZE): lambda: _authorize(world, request.query),
         ("POST", AUTHORIZE): lambda: _decided(world, request.form),
-        ("GET", CONTROL): lambda: _control(world, home_url),
-        ("POST", CONTROL): lambda: _controlled(world, request.form, changed),
+        ("GET", CONTROL): lambda: _control(world, home_url, others),
+        ("POST", CONTROL): lambda: _controlled(world, request.form, changed, others),
     }
     page = pages.get((request.method, request.path))
     return page() if page else _error("There is no such page.", 404)
@@ -110,7 +115,7 @@ def _decided(world: World, form: dict[str, str]) -> Reply:
 
 
 # ── control ─────────────────────────────────────────────────────────────────
-def _control(world: World, home_url: str | None) -> Reply:
+def _control(world: World, home_url: str | None, others: Mapping[str, DemoPart]) -> Reply:
     title = "What QuickBooks does"
     home = (
         f'<a class="home" href="{escape(home_url)}">Back to the dashboard</a>' if home_url else ""
@@ -129,7 +134,22 @@ def _control(world: World, home_url: str | None) -> Reply:
         f'<p class="{look}" role="status"><strong>Now:</strong> {escape(state)}</p>'
         f'<form method="post" action="{CONTROL}">{works}</form>'
         f"<h2>One company</h2>{companies}"
-        f'<h2>All of Intuit</h2><form method="post" action="{CONTROL}" class="card">{rows}</form>',
+        f'<h2>All of Intuit</h2><form method="post" action="{CONTROL}" class="card">{rows}</form>'
+        f"{''.join(_other(slug, part) for slug, part in others.items())}",
+    )
+
+
+def _other(slug: str, part: DemoPart) -> str:
+    """Another vendor's state and buttons."""
+    rows = "".join(
+        _row(f"{slug}:{name}", button.label, button.hint) for name, button in part.buttons().items()
+    )
+    state = part.state()
+    look = "state broken" if state else "state"
+    return (
+        f'<h2 id="{slug}">{escape(part.title)}</h2>'
+        f'<p class="{look}"><strong>Now:</strong> {escape(state or "Nothing is broken.")}</p>'
+        f'<form method="post" action="{CONTROL}" class="card">{rows}</form>'
     )
 
 
@@ -161,15 +181,28 @@ def _connection(world: World, company: Company) -> str:
 
 
 def _scenario_row(name: str, scenario: scenarios.Scenario) -> str:
+    return _row(name, scenario.label, scenario.hint)
+
+
+def _row(name: str, label: str, hint: str) -> str:
     return (
         f'<div class="scenario"><button name="action" value="{name}" aria-describedby="{name}-hint"'
-        f"{' class=main' if name == 'works' else ''}>{escape(scenario.label)}</button>"
-        f'<span id="{name}-hint">{escape(scenario.hint)}</span></div>'
+        f"{' class=main' if name == 'works' else ''}>{escape(label)}</button>"
+        f'<span id="{name}-hint">{escape(hint)}</span></div>'
     )
 
 
-def _controlled(world: World, form: dict[str, str], changed: Callable[[], None]) -> Reply:
+def _controlled(
+    world: World,
+    form: dict[str, str],
+    changed: Callable[[], None],
+    others: Mapping[str, DemoPart],
+) -> Reply:
     action, realm = form.get("action", ""), form.get("realm", "")
+    slug, _, name = action.partition(":")
+    if slug in others and name in (buttons := others[slug].buttons()):
+        buttons[name].press()
+        return _see_other(f"{CONTROL}#{slug}")
     if action in scenarios.COMPANY_ACTIONS and realm in world.companies:
         scenarios.COMPANY_ACTIONS[action][1](world, realm)
     elif action in scenarios.SCENARIOS:

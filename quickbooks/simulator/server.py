@@ -4,7 +4,7 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from django.conf import settings
 
+from integrations.demo import DemoPart
 from quickbooks.simulator import endpoints, pages
 from quickbooks.simulator.request import Request, is_loopback
 from quickbooks.simulator.wire import RESET_ON_CLOSE, Reply, Wire
@@ -32,6 +33,7 @@ class Simulator:
         *,
         home_url: str | None = None,
         on_change: Callable[[World], None] | None = None,
+        others: Mapping[str, DemoPart] | None = None,
     ) -> None:
         if not (getattr(settings, "DEMO", False) or getattr(settings, "TESTING", False)):
             raise RuntimeError("The QuickBooks simulator runs only in the demo and in the tests.")
@@ -41,6 +43,7 @@ class Simulator:
             )
         self.world = world
         self.home_url = home_url
+        self.others = others or {}
         self._on_change = on_change
         self._saving = threading.Lock()
         self._server = _Server((host, port), self)
@@ -153,7 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._serve_machine(request, endpoint)
         else:
             self._send(
-                pages.respond(simulator.world, request, simulator.home_url, simulator.changed)
+                pages.respond(
+                    simulator.world,
+                    request,
+                    simulator.home_url,
+                    simulator.changed,
+                    simulator.others,
+                )
             )
 
     def _serve_machine(self, request: Request, endpoint: str) -> None:

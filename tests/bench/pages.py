@@ -137,6 +137,7 @@ def measured() -> Iterator[Row]:
     few, many = seeded("few", COMPANIES, FEW), seeded("many", COMPANIES, MANY)
     against_bare = side_by_side(partial(one.get, DASHBOARD), partial(one.get, BARE))
     yield against_bare.row("dashboard / bare view", 2.5)
+    yield from with_the_others(one)
     for what, path in (
         ("dashboard", DASHBOARD),
         ("check list", CHECK_LIST),
@@ -149,6 +150,21 @@ def measured() -> Iterator[Row]:
     yield Row(what="more of them with a long past", figure=counts[2] - counts[1], most=0)
     counts = [len(queries_when_all_have(few, trouble)) for trouble in TROUBLES]
     yield Row(what="queries when all are broken", figure=max(counts), detail=_list(counts), most=12)
+
+
+def with_the_others(site: Site) -> Iterator[Row]:
+    """The same page with all three integrations on it."""
+    with site.current():
+        seed.add_the_others(timezone.now())
+    with override_settings(
+        JANE_WEBHOOK_SECRETS=["secret"],
+        GOHIGHLEVEL_TOKEN="token",
+        GOHIGHLEVEL_LOCATION_ID=seed.LOCATION,
+    ):
+        found = side_by_side(partial(site.get, DASHBOARD), partial(site.get, BARE))
+        yield found.row("dashboard of all three / bare view", None)
+        count = len(site.queries(DASHBOARD))
+        yield Row(what="queries of the dashboard of all three", figure=count, most=12)
 
 
 def queries_when_all_have(site: Site, trouble: Code) -> list[str]:

@@ -12,12 +12,22 @@ from django.db import connection
 from django.utils import timezone
 
 from integrations import status
+from integrations.gohighlevel.models import (
+    ContactMapping,
+    Location,
+    LocationCheck,
+    Result,
+    SyncRun,
+)
+from integrations.jane.models import Kind, Membership, MembershipChange
 from integrations.levels import Level
+from integrations.models import Outcome, WebhookDelivery
 from quickbooks.diagnosis import Code
 from quickbooks.models import ConnectionHealthCheck, GrantState, OAuthToken, Trigger
 
 STEP_SECONDS = 900
 FIRST_REALM = 9341450000000001
+LOCATION = "benchLocation"
 MAY = ("manage_connection", "view_connectionhealthcheck")
 
 # `i` counts the checks from the oldest to the newest; one in 48 of a company fails, two a day.
@@ -87,6 +97,78 @@ def fill(companies: int, rows: int) -> None:
         cursor.execute(_RENEWALS.format(**words))
         if postgresql:  # what autovacuum does; nobody does it for SQLite
             cursor.execute("VACUUM ANALYZE")
+
+
+def add_the_others(now: dt.datetime) -> None:
+    """Jane and GoHighLevel with a month behind them, and a settings' worth of nothing else."""
+    quarter = dt.timedelta(minutes=15)
+    moments = [now - number * quarter for number in range(30 * 96)]
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            integration="jane",
+            event_key=f"id:{number}",
+            event_type="snapshot",
+            received_at=at,
+            last_received_at=at,
+            scheme="x-api-key",
+            size=9000,
+            outcome=Outcome.STORED,
+        )
+        for number, at in enumerate(moments)
+    )
+    memberships = Membership.objects.bulk_create(
+        Membership(
+            person_id=str(number),
+            key=str(number),
+            vendor_id=str(number),
+            plan="Monthly",
+            status="active" if number % 6 else "cancelled",
+            ends_on=(now + dt.timedelta(days=number % 60)).date(),
+            changed_at=moments[number],
+            first_seen_at=moments[-1],
+        )
+        for number in range(260)
+    )
+    MembershipChange.objects.bulk_create(
+        MembershipChange(membership=one, at=at, kind=kind, status=one.status, ends_on=one.ends_on)
+        for one in memberships
+        for at, kind in ((one.first_seen_at, Kind.APPEARED), (one.changed_at, Kind.RENEWED))
+    )
+    Location.objects.create(
+        location_id=LOCATION, mapped=1180, unmatched=20, ambiguous=4, calls_left=190_000
+    )
+    SyncRun.objects.bulk_create(
+        SyncRun(
+            location_id=LOCATION,
+            started_at=at,
+            heartbeat_at=at,
+            finished_at=at,
+            result=Result.OK,
+            state="ok",
+            contacts=1204,
+            mapped=1180,
+            unmatched=20,
+            ambiguous=4,
+        )
+        for at in moments[::4]
+    )
+    LocationCheck.objects.bulk_create(
+        LocationCheck(location_id=LOCATION, checked_at=at, ok=True, state="ok", trigger="command")
+        for at in moments[::4]
+    )
+    ContactMapping.objects.bulk_create(
+        ContactMapping(
+            location_id=LOCATION,
+            contact_id=str(number),
+            external_id=str(number),
+            contact_updated_at=now,
+            state="mapped",
+            rule="external_id",
+            person_id=str(number),
+            first_seen_at=now,
+        )
+        for number in range(1204)
+    )
 
 
 def befall(code: Code) -> None:

@@ -1,4 +1,4 @@
-"""The demo: the product beside a stand-in for Intuit, on data of its own.
+"""The demo: the product beside stand-ins for Intuit and the other vendors, on data of its own.
 
 The process that a person starts becomes one whose settings are the demo's. That one holds the
 stand-in and starts the web server as its child; when either ends, both do.
@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -32,6 +32,7 @@ from django.utils.crypto import salted_hmac
 from config.env import is_loopback
 from config.server import HOST, free_port, gunicorn_command, port_number, problem_with
 from config.static_files import collect_if_changed
+from integrations.demo import DemoPart, part_classes
 from quickbooks import demo, grants
 from quickbooks.probe import companies
 from quickbooks.simulator.server import Simulator
@@ -68,25 +69,33 @@ class Command(BaseCommand):
 
     def _serve(self, port: int) -> None:
         simulator_port = urlsplit(settings.QUICKBOOKS_API_URL).port or 0
-        person, world = _prepare(simulator_port)
+        parts = {slug: part() for slug, part in part_classes().items()}
+        person, world = _prepare(simulator_port, parts)
         collect_if_changed()
         connections.close_all()
         with Simulator(
-            world, simulator_port, home_url=f"{settings.SITE_URL}/dashboard/", on_change=_remember
+            world,
+            simulator_port,
+            home_url=f"{settings.SITE_URL}/dashboard/",
+            on_change=_remember,
+            others=parts,
         ) as simulator:
             server = subprocess.Popen(
                 _ending_with_us(gunicorn_command(port)), cwd=settings.BASE_DIR
             )
-            with _stopped_by_signals(server):
+            with ExitStack() as stack:
+                stack.enter_context(_stopped_by_signals(server))
                 _wait_until_up(server, port)
+                for part in parts.values():
+                    stack.enter_context(part.at_work())
                 self.stdout.write(
-                    "\nThis is a demo: the clinic is invented, and so is its QuickBooks.\n"
+                    "\nThis is a demo: the clinic is invented, and so is all that it uses.\n"
                     f"Open {settings.SITE_URL}/  sign in as {person} / {_password()}\n"
                     f"Break things at {simulator.control_url}\n"
                     "Stop with Ctrl+C. What you did is kept; to begin again, delete var/demo*.\n"
                 )
                 self.stdout.flush()
-                ended = _check_until_it_ends(server)
+                ended = _check_until_it_ends(server, parts)
         _remember(world)
         sys.exit(ended)
 
@@ -98,7 +107,7 @@ def become_the_demo(port: int) -> None:
             "The demo does not start where the keys of a real app are set. `make run` serves the "
             "real thing; for the demo remove QUICKBOOKS_CLIENT_ID and QUICKBOOKS_CLIENT_SECRET."
         )
-    demo_settings = _settings(port, free_port(port + 1))
+    demo_settings = _settings(port)
     # NAME_FILE would win over NAME.
     no_files = {f"{name}_FILE": "" for name in demo_settings}
     connections.close_all()
@@ -110,8 +119,12 @@ def become_the_demo(port: int) -> None:
     )
 
 
-def _settings(port: int, simulator_port: int) -> dict[str, str]:
+def _settings(port: int) -> dict[str, str]:
+    simulator_port = free_port(port + 1)
     site, intuit = f"http://{HOST}:{port}", f"http://{HOST}:{simulator_port}"
+    others: dict[str, str] = {}
+    for number, part in enumerate(part_classes().values(), start=2):
+        others |= part.settings(site, free_port(port + number))
     # A key of its own, so that no token of the demo is ever under a real one.
     key = base64.urlsafe_b64encode(_digest("token key")).decode()
     return {
@@ -131,6 +144,7 @@ def _settings(port: int, simulator_port: int) -> dict[str, str]:
         "QUICKBOOKS_REDIRECT_URI": f"{site}/quickbooks/callback/",
         "QUICKBOOKS_DISCOVERY_URL": f"{intuit}/.well-known/openid_sandbox_configuration/",
         "QUICKBOOKS_API_URL": intuit,
+        **others,
     }
 
 
@@ -160,7 +174,7 @@ def only_one() -> Iterator[None]:
         yield
 
 
-def _prepare(simulator_port: int) -> tuple[User, World]:
+def _prepare(simulator_port: int, parts: Mapping[str, DemoPart]) -> tuple[User, World]:
     """Both sides as they were left, or as new when either side's memory is gone."""
     world = _recall() if DATABASE.exists() else None
     if world is None:
@@ -177,7 +191,10 @@ def _prepare(simulator_port: int) -> tuple[User, World]:
     if world is None:
         world = demo.new_world()
         with Simulator(world, simulator_port):
-            demo.seed(world, person, timezone.now())
+            now = timezone.now()
+            demo.seed(world, person, now)
+            for part in parts.values():
+                part.seed(now)
         # Only now: an interrupted start begins again.
         _remember(world)
     world.latency = LATENCY_SECONDS
@@ -259,11 +276,13 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", port: int) -> None:
             asking.close()
 
 
-def _check_until_it_ends(server: "subprocess.Popen[bytes]") -> int:
+def _check_until_it_ends(server: "subprocess.Popen[bytes]", parts: Mapping[str, DemoPart]) -> int:
     """What cron does in an installation: a check at every quarter of an hour, and one now."""
-    command = [sys.executable, MANAGE, "check_quickbooks", "--confirm", "--quiet"]
+    jobs = [("check_quickbooks", "--confirm", "--quiet"), *(p.scheduled() for p in parts.values())]
     while server.poll() is None:
-        subprocess.run(_ending_with_us(command), timeout=600, check=False)
+        for job in filter(None, jobs):
+            command = [sys.executable, MANAGE, *job]
+            subprocess.run(_ending_with_us(command), timeout=600, check=False)
         try:
             server.wait(timeout=CHECK_EVERY_SECONDS - time.time() % CHECK_EVERY_SECONDS)
         except subprocess.TimeoutExpired:
