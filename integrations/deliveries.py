@@ -17,7 +17,7 @@ SEVERAL = 3
 class Traffic:
     """`last_at`: the last authenticated delivery, repeats included; `good_at`: the last one with
     a meaning. Counts are of the last 24 hours, but `today`, which began at the clinic's midnight.
-    `*_since_good` count what came after `good_at`.
+    `unreadable_since_good` came after `good_at`, `refused_since_last` after `last_at`.
     """
 
     last_at: dt.datetime | None
@@ -27,13 +27,13 @@ class Traffic:
     unreadable: int
     refused: int
     unreadable_since_good: int
-    refused_since_good: int
+    refused_since_last: int
     new_shape_at: dt.datetime | None
 
     @property
     def auth_failing(self) -> bool:
         """Somebody keeps trying in vain, and nobody gets in."""
-        return self.refused_since_good >= (SEVERAL if self.good_at else 1)
+        return self.refused_since_last >= (SEVERAL if self.last_at else 1)
 
     @property
     def parse_failing(self) -> bool:
@@ -44,10 +44,11 @@ _TRAFFIC = f"""
     WITH mine AS NOT MATERIALIZED (
         SELECT received_at, last_received_at, outcome, new_shape FROM integrations_webhookdelivery
         WHERE integration = %(slug)s AND NOT is_test
+    ), newest AS (
+        SELECT last_received_at AS at FROM mine ORDER BY last_received_at DESC LIMIT 1
     ), good AS (
-        SELECT MAX(last_received_at) AS at FROM (
-            SELECT last_received_at FROM mine WHERE outcome <> '{Outcome.UNREADABLE}'
-            ORDER BY last_received_at DESC LIMIT 1) AS newest
+        SELECT last_received_at AS at FROM mine WHERE outcome <> '{Outcome.UNREADABLE}'
+        ORDER BY last_received_at DESC LIMIT 1
     ), recent AS (
         SELECT * FROM mine WHERE received_at > %(day_ago)s AND received_at <= %(now)s
     ), refusals AS (
@@ -55,7 +56,7 @@ _TRAFFIC = f"""
         WHERE integration = %(slug)s AND minute > %(day_ago)s AND minute <= %(now)s
     )
     SELECT
-        (SELECT last_received_at FROM mine ORDER BY last_received_at DESC LIMIT 1),
+        (SELECT at FROM newest),
         (SELECT at FROM good),
         (SELECT COUNT(*) FROM recent WHERE outcome <> '{Outcome.UNREADABLE}'),
         (SELECT COUNT(*) FROM recent
@@ -65,7 +66,7 @@ _TRAFFIC = f"""
         (SELECT COUNT(*) FROM recent WHERE outcome = '{Outcome.UNREADABLE}'
          AND received_at > COALESCE((SELECT at FROM good), %(day_ago)s)),
         (SELECT COALESCE(SUM(count), 0) FROM refusals
-         WHERE minute > COALESCE((SELECT at FROM good), %(day_ago)s)),
+         WHERE minute > COALESCE((SELECT at FROM newest), %(day_ago)s)),
         (SELECT received_at FROM mine WHERE new_shape AND received_at > %(week_ago)s
          ORDER BY received_at DESC LIMIT 1)
 """  # noqa: S608  # names of our own; values travel as parameters
@@ -94,6 +95,6 @@ def traffic(slug: str, now: dt.datetime) -> Traffic:
         unreadable=unreadable,
         refused=refused,
         unreadable_since_good=unreadable_since,
-        refused_since_good=refused_since,
+        refused_since_last=refused_since,
         new_shape_at=sql.moment(new_shape_at),
     )

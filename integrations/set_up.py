@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from integrations.access import staff_page
+from integrations.addresses import address
 from integrations.base import Action, Integration
 from integrations.http import Deadline, ExchangeError, exchange, pooled_session
 from integrations.registry import get_integration
@@ -34,7 +35,13 @@ def webhook_url(slug: str) -> str:
 
 
 def set_up_link(slug: str) -> Action:
-    return Action(label="Set-up help", url=reverse("integrations:set_up", args=[slug]))
+    """The quiet link of a card to this page."""
+    return Action(label="Set-up help", url=address("integrations:set_up", slug))
+
+
+def set_up_button(slug: str) -> Action:
+    """The button in its place, where something that was set up has to be mended."""
+    return Action(label="See set-up steps", url=address("integrations:set_up", slug))
 
 
 @require_safe

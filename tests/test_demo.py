@@ -14,6 +14,17 @@ from config.server import problem_with
 from tests import demo
 from tests.conftest import HARBOUR
 
+# What can be broken at the other vendors, and what their cards say then.
+OTHERS = [
+    ("silent", "jane", "late"),
+    ("changed", "jane", "parse_failing"),
+    ("revoked", "gohighlevel", "token_rejected"),
+    ("scope", "gohighlevel", "wrong_location"),
+    ("throttled", "gohighlevel", "throttled"),
+    ("down", "gohighlevel", "unavailable"),
+    ("uninstalled", "gohighlevel", "uninstalled"),
+]
+
 
 class Person:
     """A browser's cookies and forms, without the browser."""
@@ -43,6 +54,13 @@ class Person:
         url, _ = self.get("/")
         return self.post(url, username=self.place.user, password=self.place.password)[0]
 
+    def cards(self) -> dict[str, str]:
+        """The state of each integration, its card asked live as a browser asks it."""
+        for slug in ("jane", "gohighlevel"):
+            self.get(f"/dashboard/cards/{slug}/-/")
+        found = json.loads(self.get("/api/admin/integrations")[1])["integrations"]
+        return {card["integration"]: card["state"] for card in found}
+
     def status(self) -> dict[str, Any]:
         found = self.get("/api/admin/quickbooks/connection-status?fresh=1")[1]
         status = json.loads(found)
@@ -64,6 +82,14 @@ def test_from_nothing_to_a_connected_company_and_through_trouble(tmp_path: Path)
         assert status["company"] == {"realm_id": HARBOUR, "name": "Harbour Physio"}
         assert status["health"]["checks"] >= 95
         assert 98 <= status["health"]["score"] < 100  # there was a blip
+
+        healthy = {"quickbooks": "ok", "jane": "arriving", "gohighlevel": "in_step"}
+        assert person.cards() == healthy
+        for action, slug, state in OTHERS:
+            person.post(first.control_url, action=f"{slug}:{action}")
+            assert person.cards() == {**healthy, slug: state}
+            person.post(first.control_url, action=f"{slug}:works")
+        assert person.cards() == healthy
 
         person.post(first.control_url, action="disconnect", realm=HARBOUR)
         assert person.status()["diagnosis"]["code"] == "reconnect_required"

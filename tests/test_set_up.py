@@ -1,5 +1,6 @@
 """The set-up page, and its test delivery over real HTTP through the real endpoint."""
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +12,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from integrations.deliveries import traffic
+from integrations.gohighlevel.models import LocationCheck
 from integrations.models import WebhookDelivery, WebhookRefusal
 from integrations.registry import get_integration
 from tests.support import text_of
@@ -56,6 +58,26 @@ def test_every_vendor_says_what_is_missing_before_it_is_set_up(staff_client: Cli
         (card,) = integration.assess(timezone.now())
         assert card.state == "not_configured"
         assert [link.url for link in card.links] == [f"/integrations/{vendor}/set-up/"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scope", ["token_rejected", "wrong_location"])
+def test_a_card_that_an_administrator_must_mend_has_the_steps_as_its_button(
+    staff_client: Client, vendor: str, scope: str
+) -> None:
+    now = timezone.now()
+    staff_client.post(f"/webhooks/{vendor}/", b"{}", "application/json")
+    LocationCheck.objects.create(
+        location_id="location", checked_at=now, ok=False, state=scope, trigger="command"
+    )
+    integration = get_integration(vendor)
+    assert integration is not None
+    (card,) = integration.assess(now + dt.timedelta(minutes=1))
+    assert card.who_acts == "administrator"
+    assert card.action is not None
+    assert card.action.label == "See set-up steps"
+    assert staff_client.get(card.action.url).status_code == 200
+    assert card.action.url not in [link.url for link in card.links]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,10 +9,13 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from integrations.demo import FIRST_PERSON, PEOPLE, Button, DemoPart, email
-from integrations.gohighlevel.models import SyncRun
+from integrations.gohighlevel.models import Location, LocationCheck, SyncRun
+from integrations.gohighlevel.probing import REUSE
 from integrations.gohighlevel.simulator.server import Simulator
 from integrations.gohighlevel.simulator.world import (
     ENDPOINTS,
@@ -105,10 +108,12 @@ class LocalGoHighLevel(DemoPart):
         for endpoint in ENDPOINTS:
             self._world.set_fault(endpoint, TROUBLES[name][0])
         self._trouble = name
+        _forget_the_last_check()
 
     def _mend(self) -> None:
         self._world.clear_faults()
         self._trouble = ""
+        _forget_the_last_check()
         if self._uninstalled:
             self._tell("INSTALL")
             self._uninstalled = False
@@ -131,6 +136,14 @@ class LocalGoHighLevel(DemoPart):
             )
         except ExchangeError:
             pass  # the product is being stopped
+
+
+def _forget_the_last_check() -> None:
+    """Whoever breaks something and goes back to the dashboard wants to see it at once."""
+    recent = LocationCheck.objects.filter(checked_at__gt=timezone.now() - REUSE)
+    recent.update(checked_at=F("checked_at") - REUSE)
+    Location.objects.update(rest_until=None)
+    connection.close()
 
 
 def _world() -> World:

@@ -18,7 +18,7 @@ from integrations.gohighlevel.probing import probe_for_page
 from integrations.gohighlevel.states import OK, WORDS, State, title
 from integrations.gohighlevel.webhook import GoHighLevelWebhook
 from integrations.levels import Level
-from integrations.set_up import set_up_link
+from integrations.set_up import set_up_button, set_up_link
 
 DAY = dt.timedelta(hours=24)
 NOT_SYNCED = "–"
@@ -109,6 +109,7 @@ def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessm
         next_step=words.next_step,
         who_acts=state.who_acts,
         headline=words.headline.format(**told),
+        action=set_up_button(GoHighLevel.slug) if state.who_acts == "administrator" else None,
         links=_links(known, state),
         since=judgement.since,
         checked_at=check.at if check else None,
@@ -178,7 +179,7 @@ def _links(known: Known, state: State) -> list[Action]:
                 permission="gohighlevel.change_location",
             )
         )
-    return [*links, set_up_link(GoHighLevel.slug)]
+    return links if state.who_acts == "administrator" else [*links, set_up_link(GoHighLevel.slug)]
 
 
 def _support(known: Known) -> list[tuple[str, str]]:
@@ -220,9 +221,7 @@ def _spell(runs: list[SyncRun]) -> Event:
         starts_at=first.started_at,
         ends_at=last.finished_at,
         level=level if last.result != Result.OK else Level.HEALTHY,
-        title=f"Sync: {title(last.state)}"
-        if failed and known
-        else f"Synced {_ending(last)}".strip(),
+        title=f"Sync: {title(last.state)}" if failed and known else _ending(last),
         note=", ".join(filter(None, notes)),
     )
 

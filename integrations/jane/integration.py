@@ -16,7 +16,7 @@ from integrations.jane.judgement import Judgement, is_alarm, judge, suspect
 from integrations.jane.silence import LATE_AFTER
 from integrations.jane.webhook import JaneWebhook
 from integrations.registry import all_integrations
-from integrations.set_up import set_up_link
+from integrations.set_up import set_up_button, set_up_link
 
 # The rhythm of the card's own figures, all of the last 24 hours.
 LAST_DAY = "last 24 h"
@@ -68,6 +68,7 @@ class Jane(Integration):
         quiet = words.duration(silence.open_time) if silence else ""
         since = f"since {words.moment(judgement.since, now)}" if judgement.since else "now"
         next_step, who_acts = self._help(judgement, traffic, now)
+        mend = who_acts == "administrator"
         return Assessment(
             integration=self.slug,
             account="",
@@ -79,7 +80,8 @@ class Jane(Integration):
             next_step=next_step,
             who_acts=who_acts,
             headline=wording.headline.format(silence=quiet),
-            links=[set_up_link(self.slug), _list_link()],
+            action=set_up_button(self.slug) if mend else None,
+            links=[_list_link()] if mend else [_list_link(), set_up_link(self.slug)],
             since=judgement.since,
             # Nobody asks Jane: the newest evidence is what came last.
             checked_at=traffic.last_at,

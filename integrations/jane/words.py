@@ -116,8 +116,8 @@ REGISTRATION = Suspect(
     who_acts="administrator",
 )
 VENDOR = Suspect(
-    next_step="Nothing has moved in {witness} either, so ClinicSync or Jane is silent: ask "
-    "ClinicSync's support what they see. Nothing has to be changed here.",
+    next_step="Nothing has moved in {witness} either, so ClinicSync or Jane is silent. Nothing has "
+    "to be changed here; if it lasts, ClinicSync's support can say more.",
     who_acts="vendor",
 )
 NO_WITNESS = Suspect(
