@@ -279,6 +279,7 @@ LOGGING = {
 # --- Schedule: `manage.py crontab add` ----------------------------------------------------------
 CRONJOBS = [
     ("*/15 * * * *", "config.jobs.command", ["check_quickbooks", "--confirm", "--quiet"]),
+    ("*/15 * * * *", "config.jobs.command", ["check_integrations", "--quiet"]),
     # Not on the hour, when everybody else's jobs start.
     ("7 * * * *", "config.jobs.command", ["sync_gohighlevel", "--quiet"]),
 ]
