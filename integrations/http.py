@@ -75,7 +75,8 @@ class ExchangeError(Exception):
 class Deadline:
     """A point in time after which an exchange is given up, on the boot clock.
 
-    It starts when it is made. One deadline serves one exchange.
+    It starts when it is made. One deadline serves one exchange. `sent`: a first byte may have
+    left; `kept`: on a connection that had served an earlier exchange.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -84,6 +85,7 @@ class Deadline:
         self._wire: socket.socket | None = None
         self.expired = False
         self.sent = False
+        self.kept = False
 
     def remaining(self) -> float:
         """Seconds left, never below zero."""
@@ -120,6 +122,7 @@ class _Bounded:
 
     def _new_conn(self) -> socket.socket:
         deadline = _current.get()
+        self._used_at = 0.0
         last_error: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in _resolve(
             self._dns_host,  # type: ignore[attr-defined]
@@ -160,6 +163,8 @@ class _Bounded:
         # else may have repeated meanwhile. Half a request does nothing at the other side.
         if deadline.expired or deadline.remaining() <= 0:
             raise TimeoutError("too late to send")
+        if not deadline.sent:
+            deadline.kept = self._used_at > 0
         deadline.sent = True
         self._used_at = boot_clock()
         super().send(data)  # type: ignore[misc]
@@ -246,9 +251,25 @@ def exchange(
 ) -> requests.Response:
     """One request and its whole answer, read, capped and never redirected.
 
-    An answer that is complete counts even if the deadline has passed while it was read.
+    An answer that is complete counts even if the deadline has passed while it was read. A GET
+    whose kept connection ends without a byte of an answer is asked again on another one: the
+    other side may close a connection at the very moment in which it is used again, which is no
+    outage (RFC 9112, 9.3.1). Nothing else is ever repeated here.
     Raises `ExchangeError` for everything that is not a complete HTTP answer.
     """
+    while True:
+        try:
+            return _attempt(session, method, url, deadline, options)
+        except ExchangeError as error:
+            unanswered = error.failure is Failure.NETWORK and error.status is None
+            if method != "GET" or not (unanswered and deadline.kept):
+                raise
+            deadline.sent = deadline.kept = False
+
+
+def _attempt(
+    session: requests.Session, method: str, url: str, deadline: Deadline, options: dict[str, Any]
+) -> requests.Response:
     # `identity`: the cap then counts what is really read, and no decompressor is in play.
     options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
     timer = threading.Timer(deadline.remaining(), deadline.expire)

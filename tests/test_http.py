@@ -536,6 +536,53 @@ def test_a_connection_that_the_other_side_has_closed_is_replaced(
         assert server.connections == 2
 
 
+@contextlib.contextmanager
+def closing_when_used_again() -> Iterator[Server]:
+    """It answers the first request of each connection, and hangs up on the second."""
+
+    def serve(server: Server, connection: socket.socket) -> None:
+        server.received += connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        server.received += connection.recv(65536)
+
+    with Server(serve) as server:
+        yield server
+
+
+def test_a_connection_that_closes_as_it_is_used_again_is_no_outage(
+    session: requests.Session,
+) -> None:
+    with closing_when_used_again() as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        for _ in range(3):
+            assert ask(session, url, 5).status_code == 200
+        assert server.connections == 3
+        assert server.received.count(b"GET /") == 3 + 2
+
+
+def test_what_may_change_something_is_never_sent_twice(session: requests.Session) -> None:
+    with closing_when_used_again() as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        exchange(session, "POST", url, Deadline(5))
+        with pytest.raises(ExchangeError) as refused:
+            exchange(session, "POST", url, Deadline(5))
+        assert (refused.value.failure, refused.value.sent) == (Failure.NETWORK, True)
+        assert server.connections == 1
+        assert server.received.count(b"POST /") == 2
+
+
+def test_a_new_connection_that_closes_without_an_answer_is_an_outage(
+    session: requests.Session,
+) -> None:
+    def hang_up(server: Server, connection: socket.socket) -> None:
+        connection.recv(65536)
+
+    with Server(hang_up) as server:
+        error = fail(session, f"http://127.0.0.1:{server.port}/", 5)
+        assert error.failure is Failure.NETWORK
+        assert server.connections == 1
+
+
 # ── nothing from the environment ──────────────────────────────────────────────────────────────
 def test_proxies_and_netrc_of_the_environment_are_ignored(
     session: requests.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
