@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
-from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
 
 from integrations.levels import Level
@@ -16,14 +15,14 @@ from integrations.read_only import (
     NOTHING,
     FixedFilter,
     ReadOnlyAdmin,
-    ReadOnlyList,
+    choice_filter,
     label,
     to_the_second,
     yes_or_no,
 )
 from integrations.registry import all_integrations, get_integration
 from integrations.signatures import Reason
-from integrations.span import SpanFilter
+from integrations.span import SpanFilter, SpanList
 
 
 class IntegrationFilter(FixedFilter):
@@ -34,19 +33,14 @@ class IntegrationFilter(FixedFilter):
         return [(slug, found.name) for slug, found in all_integrations().items()]
 
 
-class LevelFilter(FixedFilter):
-    title = "status"
-    parameter_name = field = "level"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(level.value, level.label) for level in Level]
-
-
 @admin.register(IntegrationStatus)
 class IntegrationStatusAdmin(ReadOnlyAdmin):
     list_title = "Status of every integration"
     list_display = ("name", "status", "why", "since", "checked_at")
-    list_filter = (LevelFilter, IntegrationFilter)
+    list_filter = (
+        choice_filter("status", "level", [(level.value, level.label) for level in Level]),
+        IntegrationFilter,
+    )
     search_fields = ("name", "account")
     search_help_text = "Part of a name, or an account id"
     ordering = ("-severity", "integration", "name")
@@ -65,44 +59,10 @@ class ReceivedSpan(SpanFilter):
     field = "received_at"
 
 
-class OutcomeFilter(FixedFilter):
-    title = "result"
-    parameter_name = field = "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return Outcome.choices
-
-
-class TestFilter(FixedFilter):
-    title = "kind"
-    parameter_name = "test"
-    field = "is_test"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [("False", "Real"), ("True", "Test")]
-
-
-class DeliveryList(ReadOnlyList):
+class DeliveryList(SpanList):
     """The list, and above it what it comes to. Tests are listed and counted nowhere."""
 
-    @property
-    def _span(self) -> SpanFilter:
-        return next(spec for spec in self.filter_specs if isinstance(spec, SpanFilter))
-
-    @property
-    def figures_title(self) -> str:
-        return self._span.name
-
-    @property
-    def figures_problem(self) -> str:
-        if self._span.problem:
-            return f"{self._span.problem} So these are not the days you asked for."
-        return "" if self._span.short else "Choose at most 7 days to see the sums."
-
-    @cached_property
-    def figures(self) -> list[tuple[str, str]]:
-        if not self._span.short:
-            return []
+    def sums(self) -> list[tuple[str, str]]:
         unreadable = Q(outcome=Outcome.UNREADABLE)
         found = self.queryset.filter(is_test=False).aggregate(
             accepted=Count("pk", filter=~unreadable),
@@ -120,9 +80,9 @@ class DeliveryList(ReadOnlyList):
 
     def _refusals(self) -> Iterable[tuple[str, int]]:
         """Nothing of a refused delivery is known but the vendor's address and the minute."""
-        rows = WebhookRefusal.objects.filter(minute__gte=self._span.since)
-        if self._span.until:
-            rows = rows.filter(minute__lt=self._span.until)
+        rows = WebhookRefusal.objects.filter(minute__gte=self.span.since)
+        if self.span.until:
+            rows = rows.filter(minute__lt=self.span.until)
         if slug := self.params.get("integration"):
             rows = rows.filter(integration=slug)
         sums = rows.values("reason").annotate(sum=Sum("count")).order_by("reason")
@@ -134,7 +94,12 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_title = "Webhook deliveries"
     change_list_template = "admin/figures_list.html"
     list_display = ("time", "vendor", "event_type", "result", "scheme", "repeats", "test")
-    list_filter = (ReceivedSpan, IntegrationFilter, OutcomeFilter, TestFilter)
+    list_filter = (
+        ReceivedSpan,
+        IntegrationFilter,
+        choice_filter("result", "outcome", Outcome.choices),
+        choice_filter("kind", "is_test", [("False", "Real"), ("True", "Test")], "test"),
+    )
     ordering = ("-received_at", "-id")
     fields: ClassVar = (
         *("vendor", "time", "event_type", "vendor_time", "result", "error", "scheme", "size"),

@@ -16,8 +16,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.functional import cached_property
 
-from integrations.read_only import kept_parameters
+from integrations.read_only import ReadOnlyList, kept_parameters
 
 MOST_DAYS = 7  # what is added up; a longer span is listed only
 
@@ -135,6 +136,35 @@ class SpanFilter(admin.ListFilter):
                 ),
                 "display": display,
             }
+
+
+class SpanList(ReadOnlyList):
+    """A list over a span of time; what it adds up to stands above it if the span is short.
+
+    For `admin/figures_list.html`.
+    """
+
+    @property
+    def span(self) -> SpanFilter:
+        return next(spec for spec in self.filter_specs if isinstance(spec, SpanFilter))
+
+    @property
+    def figures_title(self) -> str:
+        return self.span.name
+
+    @property
+    def figures_problem(self) -> str:
+        if self.span.problem:
+            return f"{self.span.problem} So these are not the days you asked for."
+        return "" if self.span.short else f"Choose at most {MOST_DAYS} days to see the sums."
+
+    @cached_property
+    def figures(self) -> list[tuple[str, str]]:
+        return self.sums() if self.span.short else []
+
+    def sums(self) -> list[tuple[str, str]]:
+        """Labels and figures, asked for at most once and only for a short span."""
+        raise NotImplementedError
 
 
 def _midnight(day: dt.date | None) -> dt.datetime | None:

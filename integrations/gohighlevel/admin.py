@@ -1,6 +1,5 @@
 """Checks, runs and mappings, to be read; and the one thing that a person can say about the app."""
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -24,13 +23,13 @@ from integrations.gohighlevel.states import FAILURES, OK, State, title
 from integrations.levels import Level
 from integrations.read_only import (
     NOTHING,
-    FixedFilter,
     ReadOnlyAdmin,
     ReadOnlyList,
+    choice_filter,
     label,
     to_the_second,
 )
-from integrations.span import SpanFilter
+from integrations.span import SpanFilter, SpanList
 
 
 def _level(state: str) -> Level:
@@ -39,33 +38,8 @@ def _level(state: str) -> Level:
     return State(state).level if state in set(State) else Level.UNKNOWN
 
 
-class SpanList(ReadOnlyList):
-    """A list over a span of time; what it adds up to stands above it if the span is short."""
-
-    @property
-    def _span(self) -> SpanFilter:
-        return next(spec for spec in self.filter_specs if isinstance(spec, SpanFilter))
-
-    @property
-    def figures_title(self) -> str:
-        return self._span.name
-
-    @property
-    def figures_problem(self) -> str:
-        if self._span.problem:
-            return f"{self._span.problem} So these are not the days you asked for."
-        return "" if self._span.short else "Choose at most 7 days to see the sums."
-
-    @cached_property
-    def figures(self) -> list[tuple[str, str]]:
-        return self._sums() if self._span.short else []
-
-    def _sums(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
-
-
 class CheckList(SpanList):
-    def _sums(self) -> list[tuple[str, str]]:
+    def sums(self) -> list[tuple[str, str]]:
         by_state = {f"as_{state}": Count("pk", filter=Q(state=state)) for state in FAILURES}
         found = self.queryset.aggregate(
             checks=Count("pk"),
@@ -83,7 +57,7 @@ class CheckList(SpanList):
 
 
 class RunList(SpanList):
-    def _sums(self) -> list[tuple[str, str]]:
+    def sums(self) -> list[tuple[str, str]]:
         found = self.queryset.aggregate(
             runs=Count("pk"),
             ok=Count("pk", filter=Q(result=Result.OK)),
@@ -120,53 +94,7 @@ class MappingList(ReadOnlyList):
         return [(name.capitalize(), f"{count:,}") for name, count in figures.items()]
 
 
-class OkFilter(FixedFilter):
-    title = "result"
-    parameter_name = "result"
-    field = "ok"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [("True", "OK"), ("False", "Failed")]
-
-
-class WhyFilter(FixedFilter):
-    title = "state"
-    parameter_name = field = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(state.value, title(state)) for state in FAILURES]
-
-
-class TriggerFilter(FixedFilter):
-    title = "trigger"
-    parameter_name = field = "trigger"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return Trigger.choices
-
-
-class ResultFilter(FixedFilter):
-    title = "result"
-    parameter_name = field = "result"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return Result.choices
-
-
-class MappingFilter(FixedFilter):
-    title = "state"
-    parameter_name = field = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(value, words) for value, words in Mapping.choices if value]
-
-
-class RuleFilter(FixedFilter):
-    title = "rule"
-    parameter_name = field = "rule"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(value, words) for value, words in Rule.choices if value]
+WHY = choice_filter("state", "state", [(state.value, title(state)) for state in FAILURES])
 
 
 class StartedSpan(SpanFilter):
@@ -178,7 +106,12 @@ class LocationCheckAdmin(ReadOnlyAdmin):
     list_title = "GoHighLevel checks"
     change_list_template = "admin/figures_list.html"
     list_display = ("time", "outcome", "in_words", "http_status", "latency", "trigger")
-    list_filter = (SpanFilter, OkFilter, WhyFilter, TriggerFilter)
+    list_filter = (
+        SpanFilter,
+        choice_filter("result", "ok", [("True", "OK"), ("False", "Failed")], "result"),
+        WHY,
+        choice_filter("trigger", "trigger", Trigger.choices),
+    )
     ordering = ("-checked_at", "-id")
     fields: ClassVar = (
         *("location_id", "time", "outcome", "in_words", "http_status", "message"),
@@ -210,7 +143,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     list_title = "GoHighLevel syncs"
     change_list_template = "admin/figures_list.html"
     list_display = ("time", "outcome", "why", "seen", "created", "updated", "contacts", "resumed")
-    list_filter = (StartedSpan, ResultFilter, WhyFilter)
+    list_filter = (StartedSpan, choice_filter("result", "result", Result.choices), WHY)
     ordering = ("-started_at", "-id")
     fieldsets: ClassVar = (
         (None, {"fields": ("location_id", "outcome", "in_words", "why")}),
@@ -255,7 +188,10 @@ class ContactMappingAdmin(ReadOnlyAdmin):
     list_title = "GoHighLevel contacts and their Jane persons"
     change_list_template = "admin/figures_list.html"
     list_display = ("contact_id", "outcome", "rule", "person_id", "changed")
-    list_filter = (MappingFilter, RuleFilter)
+    list_filter = (
+        choice_filter("state", "state", [one for one in Mapping.choices if one[0]]),
+        choice_filter("rule", "rule", [one for one in Rule.choices if one[0]]),
+    )
     search_fields = ("contact_id", "person_id")
     search_help_text = "A whole contact id or Jane person id"
     ordering = ("-id",)

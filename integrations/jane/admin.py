@@ -26,6 +26,7 @@ from integrations.read_only import (
     FixedFilter,
     ReadOnlyAdmin,
     ReadOnlyList,
+    choice_filter,
     label,
     to_the_second,
 )
@@ -78,14 +79,6 @@ class StatusFilter(FixedFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         found = Membership.objects.order_by("status").values_list("status", flat=True).distinct()
         return [(status, status) for status in found[:MOST_STATUSES]]
-
-
-class KindFilter(FixedFilter):
-    title = "kind"
-    parameter_name = field = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return Kind.choices
 
 
 class MembershipList(ReadOnlyList):
@@ -181,7 +174,7 @@ class MembershipChangeAdmin(ReadOnlyAdmin):
     list_title = "Changes of memberships"
     list_display = ("time", "kind", "person", "membership", "status", "ends_on")
     list_display_links = ("time",)
-    list_filter = (ChangeSpanFilter, KindFilter)
+    list_filter = (ChangeSpanFilter, choice_filter("kind", "kind", Kind.choices))
     list_select_related = ("membership",)
     search_fields = ("membership__vendor_id", "membership__person_id")
     search_help_text = "A whole membership id or person id"
