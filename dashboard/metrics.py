@@ -41,9 +41,11 @@ def metrics(assessments: Sequence[Assessment], now: dt.datetime) -> Metrics:
     plain: list[tuple[str, str, str]] = []
     technical: list[tuple[str, str, str]] = []
     for slug, integration in all_integrations().items():
-        if not any(a.integration == slug and is_set_up(a) for a in assessments):
+        mine = [a for a in assessments if a.integration == slug and is_set_up(a)]
+        if not mine:
             continue
-        for metric in integration.metrics(now):
+        tiles = [tile for assessment in mine for tile in assessment.tiles]
+        for metric in [*integration.metrics(now), *tiles]:
             if metric.technical:
                 label = f"{integration.name}: {metric.label}"
                 technical.append((label, metric.value, metric.note))

@@ -71,7 +71,8 @@ class Assessment:
 
     `state` is the vendor's own word for why (for QuickBooks the diagnosis code). `since` is
     when the present spell of trouble or of health began. `metrics` is for machines, `facts`
-    are lines for people, `support` is folded away on the card.
+    are lines for people, `support` is folded away on the card. `tiles` are what the account
+    adds to the operational metrics; they come from the same look at the database.
     """
 
     integration: str
@@ -93,6 +94,7 @@ class Assessment:
     facts: Sequence[str] = ()
     strip: Sequence[Cell] = ()
     support: Sequence[tuple[str, str]] = ()
+    tiles: Sequence[Metric] = ()
     checking: bool = False
     notice: str = ""
 
@@ -141,7 +143,7 @@ class Integration(ABC):
         return None
 
     def metrics(self, now: dt.datetime) -> list[Metric]:
-        """Figures for the dashboard."""
+        """Figures for the dashboard over all accounts, beside the `tiles` of each."""
         return []
 
     def last_movement(self, now: dt.datetime) -> dt.datetime | None:

@@ -229,7 +229,7 @@ def test_the_card_of_a_clinic_in_step(now: dt.datetime, settings: Settings) -> N
         ("Set-up help", ""),
     ]
     assert numbers(found) == (1204, 1180, 20, 4)
-    tiles = [(tile.label, tile.value, tile.note) for tile in GoHighLevel().metrics(noon)]
+    tiles = [(tile.label, tile.value, tile.note) for tile in assessed(noon).tiles]
     assert tiles == [
         ("Contacts mapped", "98 %", "1,180 of 1,204"),
         ("Last sync", "12:15 pm", "OK"),
@@ -237,14 +237,11 @@ def test_the_card_of_a_clinic_in_step(now: dt.datetime, settings: Settings) -> N
 
 
 @pytest.mark.usefixtures("set_up")
-def test_the_card_and_the_tiles_take_one_statement_each(now: dt.datetime) -> None:
+def test_the_card_and_its_tiles_take_one_statement(now: dt.datetime) -> None:
     add_run(now - HOUR)
     add_check(now)
     with CaptureQueriesContext(connection) as asked:
         assessed(now)
-    assert len(asked) == 1
-    with CaptureQueriesContext(connection) as asked:
-        GoHighLevel().metrics(now)
     assert len(asked) == 1
 
 

@@ -387,7 +387,7 @@ def test_a_test_delivery_gets_in_and_counts_nowhere() -> None:
     assert found.metrics["last_delivery_at"] is None
     assert Jane().last_movement(NOW + dt.timedelta(days=9999)) is None
     assert Jane().history("", row.received_at + MINUTE) == []
-    assert Jane().metrics(row.received_at + MINUTE)[1].value == "0"
+    assert Jane().assess(row.received_at + MINUTE)[0].tiles[1].value == "0"
 
 
 def test_two_test_deliveries_are_of_two_people_who_do_not_exist() -> None:

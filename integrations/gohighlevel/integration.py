@@ -59,23 +59,6 @@ class GoHighLevel(Integration):
         events = [*_runs(location_id, now), *_failures(location_id, now)]
         return sorted(events, key=lambda event: event.starts_at, reverse=True)
 
-    def metrics(self, now: dt.datetime) -> list[Metric]:
-        known = figures.known(settings.GOHIGHLEVEL_LOCATION_ID, now)
-        completed = known.completed
-        share = f"{_percent(known)} %" if known.contacts else NOT_SYNCED
-        return [
-            Metric(
-                label="Contacts mapped",
-                value=share,
-                note=f"{known.mapped:,} of {known.contacts:,}",
-            ),
-            Metric(
-                label="Last sync",
-                value=times.clock(completed.at) if completed else NOT_SYNCED,
-                note=Result(known.ended.result).label if known.ended else "",
-            ),
-        ]
-
     def last_movement(self, now: dt.datetime) -> dt.datetime | None:
         if not settings.GOHIGHLEVEL_LOCATION_ID:
             return None
@@ -123,9 +106,26 @@ def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessm
             "last_sync_result": known.ended.result if known.ended else None,
         },
         facts=_facts(known, now),
+        tiles=_tiles(known),
         support=_support(known),
         checking=known.probing_until is not None and known.probing_until > now,
     )
+
+
+def _tiles(known: Known) -> list[Metric]:
+    completed = known.completed
+    return [
+        Metric(
+            label="Contacts mapped",
+            value=f"{_percent(known)} %" if known.contacts else NOT_SYNCED,
+            note=f"{known.mapped:,} of {known.contacts:,}",
+        ),
+        Metric(
+            label="Last sync",
+            value=times.clock(completed.at) if completed else NOT_SYNCED,
+            note=Result(known.ended.result).label if known.ended else "",
+        ),
+    ]
 
 
 def _long(duration: dt.timedelta) -> str:

@@ -39,9 +39,14 @@ class Memberships:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """Memberships, the last delivery's traits, and when the trouble at the door began."""
+    """Memberships, the last delivery's traits, and when the trouble at the door began.
+
+    `before`: the memberships 30 days ago. `watched_from`: when the first one was seen.
+    """
 
     memberships: Memberships
+    before: Memberships
+    watched_from: dt.datetime | None
     scheme: str
     fingerprint: str
     error: str
@@ -52,6 +57,20 @@ class Known:
 
 _MINE = "FROM integrations_webhookdelivery WHERE integration = %(slug)s AND NOT is_test"
 _UNREADABLE = f"outcome = '{Outcome.UNREADABLE}'"
+# What a membership was then is told by its last change before; one that has not changed since is
+# as it was, but for the days that have passed.
+_PAST = f"""
+    SELECT 1 AS past, status, {_SIDE.format(day="%(day_then)s")} AS side, COUNT(*) AS count
+    FROM (
+        SELECT status, ends_on FROM jane_membership WHERE changed_at <= %(then)s
+        UNION ALL
+        SELECT c.status, c.ends_on FROM jane_membership m JOIN jane_membershipchange c
+            ON c.id = (SELECT id FROM jane_membershipchange
+                       WHERE membership_id = m.id AND at <= %(then)s
+                       ORDER BY at DESC, id DESC LIMIT 1)
+        WHERE m.changed_at > %(then)s
+    ) AS earlier GROUP BY 2, 3
+"""  # noqa: S608  # names of our own; values travel as parameters
 _KNOWN = f"""
     WITH newest AS (
         SELECT scheme, fingerprint {_MINE} AND last_received_at >= %(last_at)s
@@ -67,10 +86,13 @@ _KNOWN = f"""
              ORDER BY minute DESC LIMIT 1) AS refusal,
             (SELECT received_at {_MINE} AND {_UNREADABLE} AND received_at > %(good_at)s
              ORDER BY received_at LIMIT 1) AS unreadable_from,
-            (SELECT MIN(minute) FROM refusals WHERE minute > %(good_at)s) AS refused_from
+            (SELECT MIN(minute) FROM refusals WHERE minute > %(good_at)s) AS refused_from,
+            (SELECT MIN(first_seen_at) FROM jane_membership) AS watched_from
     ), counts AS (
-        SELECT status, {_SIDE.format(day="%(today)s")} AS side, COUNT(*) AS count
-        FROM jane_membership GROUP BY 1, 2
+        SELECT 0 AS past, status, {_SIDE.format(day="%(today)s")} AS side, COUNT(*) AS count
+        FROM jane_membership GROUP BY 2, 3
+        UNION ALL
+        {_PAST}
     )
     SELECT traits.*, counts.* FROM traits LEFT JOIN counts ON TRUE
 """  # noqa: S608  # names of our own; values travel as parameters
@@ -78,7 +100,7 @@ _KNOWN = f"""
 
 def known(traffic: Traffic, now: dt.datetime) -> Known:
     """One statement; the times of the traffic spare it most of the table."""
-    today = timezone.localdate(now)
+    today, then = timezone.localdate(now), now - COMPARED
     found = sql.rows(
         _KNOWN,
         {
@@ -87,11 +109,15 @@ def known(traffic: Traffic, now: dt.datetime) -> Known:
             "last_at": traffic.last_at or _BEGINNING,
             "good_at": traffic.good_at or _BEGINNING,
             "today": today.isoformat(),
+            **_moment_then(then),
         },
     )
-    scheme, fingerprint, error, refusal, unreadable_from, refused_from = found[0][:6]
+    scheme, fingerprint, error, refusal, unreadable_from, refused_from, watched_from = found[0][:7]
+    groups = [row[7:] for row in found if row[7] is not None]
     return Known(
-        memberships=_counted((row[6:] for row in found if row[6] is not None), today),
+        memberships=_counted((group[1:] for group in groups if not group[0]), today),
+        before=_counted((group[1:] for group in groups if group[0]), timezone.localdate(then)),
+        watched_from=sql.moment(watched_from),
         scheme=scheme or "",
         fingerprint=fingerprint or "",
         error=error or "",
@@ -101,65 +127,24 @@ def known(traffic: Traffic, now: dt.datetime) -> Known:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trend:
-    """`change` in active memberships since `since`; None while there is nothing to compare.
-
-    `deliveries`: distinct ones with a meaning in the last 24 hours.
+def change(known: Known, now: dt.datetime) -> tuple[int, dt.datetime] | None:
+    """How many more are active than 30 days ago or, in the first month, than a day after the
+    first; and when that was. None while there is nothing to compare. At most one statement.
     """
-
-    deliveries: int
-    active: int
-    change: int | None
-    since: dt.datetime | None
-    watched_from: dt.datetime | None
-
-
-_WATCHED = f"""
-    SELECT (SELECT MIN(first_seen_at) FROM jane_membership),
-        (SELECT COUNT(*) {_MINE} AND NOT {_UNREADABLE}
-         AND received_at > %(day_ago)s AND received_at <= %(now)s)
-"""  # noqa: S608
-_TREND = f"""
-    SELECT 0 AS past, status, {_SIDE.format(day="%(today)s")} AS side, COUNT(*)
-    FROM jane_membership GROUP BY 2, 3
-    UNION ALL
-    SELECT 1, status, {_SIDE.format(day="%(day_then)s")} AS side, COUNT(*) FROM (
-        SELECT status, ends_on FROM jane_membership WHERE changed_at <= %(then)s
-        UNION ALL
-        SELECT c.status, c.ends_on FROM jane_membership m JOIN jane_membershipchange c
-            ON c.id = (SELECT id FROM jane_membershipchange
-                       WHERE membership_id = m.id AND at <= %(then)s
-                       ORDER BY at DESC, id DESC LIMIT 1)
-        WHERE m.changed_at > %(then)s
-    ) AS earlier GROUP BY 2, 3
-"""  # noqa: S608
+    if known.watched_from is None:
+        return None
+    then, before = now - COMPARED, known.before
+    if known.watched_from + FIRST_FILL > then:
+        then = known.watched_from + FIRST_FILL
+        if then > now:
+            return None
+        groups = sql.rows(_PAST, _moment_then(then))
+        before = _counted((group[1:] for group in groups), timezone.localdate(then))
+    return known.memberships.active - before.active, then
 
 
-def trend(now: dt.datetime) -> Trend:
-    """Active memberships now and 30 days ago, or a day after the first; two statements.
-
-    What a membership was then is told by its last change before; one that has not changed
-    since is as it was, but for the days that have passed.
-    """
-    times = {"slug": SLUG, "day_ago": now - DAY, "now": now}
-    ((first, deliveries),) = sql.rows(_WATCHED, times)
-    watched_from = sql.moment(first)
-    then = max(now - COMPARED, (watched_from or now) + FIRST_FILL)
-    today, day_then = timezone.localdate(now), timezone.localdate(then)
-    found = sql.rows(
-        _TREND, {"today": today.isoformat(), "day_then": day_then.isoformat(), "then": then}
-    )
-    active = _counted((row[1:] for row in found if not row[0]), today).active
-    before = _counted((row[1:] for row in found if row[0]), day_then).active
-    comparable = watched_from is not None and then <= now
-    return Trend(
-        deliveries=int(deliveries),
-        active=active,
-        change=active - before if comparable else None,
-        since=then if comparable else None,
-        watched_from=watched_from,
-    )
+def _moment_then(then: dt.datetime) -> dict[str, Any]:
+    return {"then": then, "day_then": timezone.localdate(then).isoformat()}
 
 
 def _counted(groups: Iterable[tuple[str, int | None, int]], today: dt.date) -> Memberships:

@@ -47,13 +47,6 @@ class Jane(Integration):
     def history(self, account: str, now: dt.datetime) -> list[Event]:
         return [] if account else history.last_day(now, opening_hours())
 
-    def metrics(self, now: dt.datetime) -> list[Metric]:
-        found = figures.trend(now)
-        return [
-            Metric(label="Active memberships", value=f"{found.active:,}", note=_trend(found, now)),
-            Metric(label="Deliveries", value=f"{found.deliveries:,}", note=LAST_DAY),
-        ]
-
     def last_movement(self, now: dt.datetime) -> dt.datetime | None:
         return figures.last_good(now)
 
@@ -95,6 +88,7 @@ class Jane(Integration):
                 "unreadable_24h": traffic.unreadable,
             },
             facts=_facts(judgement, traffic, known, now),
+            tiles=_tiles(traffic, known, now),
             support=_support(known),
         )
 
@@ -152,17 +146,26 @@ def _support(known: Known) -> list[tuple[str, str]]:
     return [(label, value) for label, value in pairs if value]
 
 
-def _trend(found: figures.Trend, now: dt.datetime) -> str:
+def _tiles(traffic: Traffic, known: Known, now: dt.datetime) -> list[Metric]:
+    active = f"{known.memberships.active:,}"
+    return [
+        Metric(label="Active memberships", value=active, note=_trend(known, now)),
+        Metric(label="Deliveries", value=f"{traffic.accepted:,}", note=LAST_DAY),
+    ]
+
+
+def _trend(known: Known, now: dt.datetime) -> str:
     """ "+6 in 30 days", or since when there is something to compare with."""
-    if found.watched_from is None:
+    if known.watched_from is None:
         return ""
-    if found.change is None:
-        return f"watched since {times.calendar_day(found.watched_from)}"
-    whole = now - found.watched_from >= figures.COMPARED + figures.FIRST_FILL
-    days = figures.COMPARED.days
-    span = f"in {days} days" if whole else f"since {times.calendar_day(found.watched_from)}"
-    change = f"{found.change:+,}".replace("-", "−")
-    return f"{change} {span}" if found.change else f"no change {span}"
+    found = figures.change(known, now)
+    if found is None:
+        return f"watched since {times.calendar_day(known.watched_from)}"
+    change, then = found
+    whole = now - then >= figures.COMPARED
+    span = f"in {figures.COMPARED.days} days" if whole else ""
+    span = span or f"since {times.calendar_day(known.watched_from)}"
+    return f"{change:+,} {span}".replace("-", "−") if change else f"no change {span}"
 
 
 def _list_link() -> Action:

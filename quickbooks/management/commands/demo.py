@@ -278,7 +278,11 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", port: int) -> None:
 
 def _check_until_it_ends(server: "subprocess.Popen[bytes]", parts: Mapping[str, DemoPart]) -> int:
     """What cron does in an installation: a check at every quarter of an hour, and one now."""
-    jobs = [("check_quickbooks", "--confirm", "--quiet"), *(p.scheduled() for p in parts.values())]
+    jobs = [
+        ("check_quickbooks", "--confirm", "--quiet"),
+        *(part.scheduled() for part in parts.values()),
+        ("check_integrations", "--quiet"),
+    ]
     while server.poll() is None:
         for job in filter(None, jobs):
             command = [sys.executable, MANAGE, *job]
