@@ -57,6 +57,16 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Movement:
+    """What an integration can witness: when something last moved at its vendor (`at`), and until
+    when it has really looked (`watched_until`). None: never, as far as is known.
+    """
+
+    at: dt.datetime | None
+    watched_until: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of setting an integration up. `code`: what to paste, as it is."""
 
@@ -70,9 +80,10 @@ class Assessment:
     """What is known about one account of one integration, judged at one moment.
 
     `state` is the vendor's own word for why (for QuickBooks the diagnosis code). `since` is
-    when the present spell of trouble or of health began. `metrics` is for machines, `facts`
-    are lines for people, `support` is folded away on the card. `tiles` are what the account
-    adds to the operational metrics; they come from the same look at the database.
+    when the present spell of trouble or of health began. `judged_at` is set where the judgement
+    is newer than all evidence, because silence is evidence as well. `metrics` is for machines,
+    `facts` are lines for people, `support` is folded away on the card. `tiles` are what the
+    account adds to the operational metrics; they come from the same look at the database.
     """
 
     integration: str
@@ -89,6 +100,7 @@ class Assessment:
     links: Sequence[Action] = ()
     since: dt.datetime | None = None
     checked_at: dt.datetime | None = None
+    judged_at: dt.datetime | None = None
     last_success_at: dt.datetime | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     facts: Sequence[str] = ()
@@ -146,11 +158,11 @@ class Integration(ABC):
         """Figures for the dashboard over all accounts, beside the `tiles` of each."""
         return []
 
-    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
+    def last_movement(self, now: dt.datetime) -> Movement | None:
         """When something last changed at the vendor, as far as is known here.
 
         A witness for the others: where data moves at one end of a chain and not at the other,
-        the link between them is suspect.
+        the link between them is suspect. None: it cannot tell.
         """
         return None
 

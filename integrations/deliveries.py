@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from integrations import sql
 from integrations.models import Outcome
+from integrations.signatures import Reason
 
 DAY = dt.timedelta(hours=24)
 # Strangers knock at every open address; only a sender that keeps being refused is news.
@@ -15,9 +16,10 @@ SEVERAL = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """`last_at`: the last authenticated delivery, repeats included; `good_at`: the last one with
-    a meaning. Counts are of the last 24 hours, but `today`, which began at the clinic's midnight.
-    `unreadable_since_good` came after `good_at`, `refused_since_last` after `last_at`.
+    """`last_at`: the last authenticated delivery, repeats included; `good_at`: the last one that
+    shows that the vendor is alive. Counts are of the last 24 hours, but `today`, which began at
+    the clinic's midnight. `unreadable_since_good` came after `good_at`, `refused_since_last`
+    after `last_at`; what came before there was any secret does not count as that.
     """
 
     last_at: dt.datetime | None
@@ -42,47 +44,61 @@ class Traffic:
 
 _TRAFFIC = f"""
     WITH mine AS NOT MATERIALIZED (
-        SELECT received_at, last_received_at, outcome, new_shape FROM integrations_webhookdelivery
-        WHERE integration = %(slug)s AND NOT is_test
+        SELECT event_type, received_at, last_received_at, outcome, new_shape
+        FROM integrations_webhookdelivery WHERE integration = %(slug)s AND NOT is_test
     ), newest AS (
         SELECT last_received_at AS at FROM mine ORDER BY last_received_at DESC LIMIT 1
     ), good AS (
-        SELECT last_received_at AS at FROM mine WHERE outcome <> '{Outcome.UNREADABLE}'
-        ORDER BY last_received_at DESC LIMIT 1
+        SELECT COALESCE(
+            (SELECT last_received_at FROM mine
+             WHERE outcome = '{Outcome.STORED}' AND event_type = %(vital)s
+             ORDER BY last_received_at DESC LIMIT 1),
+            (SELECT last_received_at FROM mine WHERE outcome = '{Outcome.STORED}'
+             ORDER BY last_received_at DESC LIMIT 1)) AS at
     ), recent AS (
-        SELECT * FROM mine WHERE received_at > %(day_ago)s AND received_at <= %(now)s
+        SELECT * FROM mine WHERE received_at > %(since)s AND received_at <= %(now)s
     ), refusals AS (
-        SELECT minute, count FROM integrations_webhookrefusal
+        SELECT reason, count, last_at FROM integrations_webhookrefusal
         WHERE integration = %(slug)s AND minute > %(day_ago)s AND minute <= %(now)s
     )
     SELECT
         (SELECT at FROM newest),
         (SELECT at FROM good),
-        (SELECT COUNT(*) FROM recent WHERE outcome <> '{Outcome.UNREADABLE}'),
+        (SELECT COUNT(*) FROM recent
+         WHERE outcome <> '{Outcome.UNREADABLE}' AND received_at > %(day_ago)s),
         (SELECT COUNT(*) FROM recent
          WHERE outcome <> '{Outcome.UNREADABLE}' AND received_at >= %(midnight)s),
-        (SELECT COUNT(*) FROM recent WHERE outcome = '{Outcome.UNREADABLE}'),
+        (SELECT COUNT(*) FROM recent
+         WHERE outcome = '{Outcome.UNREADABLE}' AND received_at > %(day_ago)s),
         (SELECT COALESCE(SUM(count), 0) FROM refusals),
-        (SELECT COUNT(*) FROM recent WHERE outcome = '{Outcome.UNREADABLE}'
-         AND received_at > COALESCE((SELECT at FROM good), %(day_ago)s)),
+        (SELECT COUNT(*) FROM recent
+         WHERE outcome = '{Outcome.UNREADABLE}' AND received_at > %(day_ago)s
+            AND received_at > COALESCE((SELECT at FROM good), %(day_ago)s)),
         (SELECT COALESCE(SUM(count), 0) FROM refusals
-         WHERE minute > COALESCE((SELECT at FROM newest), %(day_ago)s)),
+         WHERE reason <> '{Reason.CLOSED}'
+            AND last_at > COALESCE((SELECT at FROM newest), %(day_ago)s)),
         (SELECT received_at FROM mine WHERE new_shape AND received_at > %(week_ago)s
          ORDER BY received_at DESC LIMIT 1)
 """  # noqa: S608  # names of our own; values travel as parameters
 
 
-def traffic(slug: str, now: dt.datetime) -> Traffic:
-    """One statement, whatever the length of the past."""
+def traffic(slug: str, now: dt.datetime, vital: str = "") -> Traffic:
+    """One statement, whatever the length of the past.
+
+    `vital`: the kind of event whose arrival counts as a sign of life, once one has been seen;
+    empty for any.
+    """
     local = timezone.localtime(now)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = timezone.make_aware(dt.datetime.combine(local.date(), dt.time()))
     bounds = {
         "slug": slug,
+        "vital": vital,
         "now": now,
         "day_ago": now - DAY,
         "week_ago": now - 7 * DAY,
-        # On the day of a change of clocks, midnight was not now minus the hour that it is.
-        "midnight": timezone.make_aware(midnight.replace(tzinfo=None)),
+        # A day on which the clocks go back is longer than 24 hours.
+        "since": min(now - DAY, midnight - dt.timedelta(microseconds=1)),
+        "midnight": midnight,
     }
     (found,) = sql.rows(_TRAFFIC, bounds)
     last_at, good_at, *counts, new_shape_at = found

@@ -95,12 +95,16 @@ class WebhookDelivery(models.Model):
 
 
 class WebhookRefusal(models.Model):
-    """How many deliveries were refused in one minute, and why. Nothing of them is kept."""
+    """How many deliveries were refused in one minute, why, and when the last of them came.
+
+    Nothing of them is kept.
+    """
 
     integration = models.CharField(max_length=40)
     minute = models.DateTimeField()
     reason = models.CharField(max_length=10)
     count = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField()
 
     class Meta:
         constraints: ClassVar = [

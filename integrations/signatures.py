@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 TOLERANCE = dt.timedelta(minutes=5)
 STANDARD_PREFIX = "whsec_"
+# The names under which vendors file schemes that sign the body and no header.
+BODY_ONLY = frozenset({"ed25519", "hmac"})
 
 
 class Reason(StrEnum):

@@ -18,12 +18,14 @@ def commit(
     state: str,
     needs_person: bool,
     checked_at: dt.datetime,
+    since: dt.datetime | None = None,
 ) -> None:
     """Write down how an account fares, judged from evidence of `checked_at`.
 
     One conditional UPDATE: an older judgement never replaces a newer one, and `since` stays
     where the present spell (of health, of trouble, of not knowing) began, so that a change of
-    cause does not make an outage look younger. Raises `DatabaseError`.
+    cause does not make an outage look younger. A new spell began at `since`, or with this very
+    evidence. Raises `DatabaseError`.
     """
     rows = IntegrationStatus.objects.filter(integration=integration, account=account)
     current = rows.filter(checked_at__lte=checked_at)
@@ -37,14 +39,20 @@ def commit(
         "spell": spell,
         "checked_at": checked_at,
     }
-    since = Case(When(spell=spell, then=F("since")), default=Value(checked_at))
-    if current.update(since=since, **values) or rows.exists():
+    began = since or checked_at
+    kept = Case(When(spell=spell, then=F("since")), default=Value(began))
+    if current.update(since=kept, **values) or rows.exists():
         return
     try:
         with transaction.atomic():
             IntegrationStatus.objects.create(
-                integration=integration, account=account, since=checked_at, **values
+                integration=integration, account=account, since=began, **values
             )
     except IntegrityError:
         # Somebody else made the row in between; the same rules apply to it.
-        current.update(since=since, **values)
+        current.update(since=kept, **values)
+
+
+def forget(integration: str, account: str) -> None:
+    """An account that is no more, or that only stood for there being none."""
+    IntegrationStatus.objects.filter(integration=integration, account=account).delete()

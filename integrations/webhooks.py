@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.db import Error as AnyDatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+from django.http import HttpRequest, JsonResponse
 
 from integrations.models import Outcome, WebhookDelivery, WebhookRefusal
-from integrations.signatures import Message, Reason, Refused, Scheme, authenticate
+from integrations.signatures import BODY_ONLY, Message, Reason, Refused, Scheme, authenticate
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ RETRY_AFTER_SECONDS = 60
 TEST_HEADER = "X-Monitor-Test"
 TEST_SIGNER = TimestampSigner(salt="test delivery")
 TEST_SECONDS = 120
+# A sender's own repeats of what it got no answer to come within minutes.
+REPEAT_SECONDS = 600
 # What this process knows to be stored: to ask for each delivery costs as much as to store it.
 _stored_shapes: set[tuple[str, str, str]] = set()
 MOST_SHAPES = 1000
@@ -85,13 +87,17 @@ class _TooLarge(Exception):
     pass
 
 
+class _CutOff(Exception):
+    pass
+
+
 def receive(request: HttpRequest, webhook: Webhook, now: dt.datetime) -> JsonResponse:
     """Take one delivery in, or say why not. The answers are those that the vendors act on."""
     try:
         body = _read(request)
     except _TooLarge:
         return _answer(413, "too large")
-    except UnreadablePostError:
+    except _CutOff:
         return _answer(400, "incomplete")
     return accept(Message(headers=request.headers, body=body, now=now), webhook)
 
@@ -102,11 +108,12 @@ def accept(message: Message, webhook: Webhook) -> JsonResponse:
         scheme = authenticate(message, webhook.schemes())
         event, row = _understand(webhook, message, scheme)
     except Refused as refusal:
-        _count_refusal(webhook.slug, refusal.reason, message.now)
+        if not _is_test(webhook.slug, message):
+            _count_refusal(webhook.slug, refusal.reason, message.now)
         return _answer(401, "refused", reason=refusal.reason.words)
     try:
         return _answer(200, _store(webhook, event, row))
-    except (OperationalError, InterfaceError) as error:
+    except AnyDatabaseError as error:
         log.error("%s: a delivery could not be stored (%s)", webhook.slug, type(error).__name__)
         response = _answer(webhook.busy_status, "busy")
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -114,15 +121,21 @@ def accept(message: Message, webhook: Webhook) -> JsonResponse:
 
 
 def _read(request: HttpRequest) -> bytes:
-    length = request.META.get("CONTENT_LENGTH") or ""
-    if length.isdecimal() and int(length) > SIZE_CAP:
+    told = request.META.get("CONTENT_LENGTH") or ""
+    length = int(told) if told.isdecimal() else None
+    if length and length > SIZE_CAP:
         raise _TooLarge
     # Django reads no body without a length; gunicorn can tell where a chunked one ends.
-    chunked = not length and request.META.get("wsgi.input_terminated")
+    chunked = length is None and request.META.get("wsgi.input_terminated")
     source = request.META["wsgi.input"] if chunked else request
-    body: bytes = source.read(SIZE_CAP + 1)
+    try:
+        body: bytes = source.read(SIZE_CAP + 1)
+    except Exception:  # every server has errors of its own for a body that is cut off or malformed
+        raise _CutOff from None
     if len(body) > SIZE_CAP:
         raise _TooLarge
+    if length is not None and len(body) < length:
+        raise _CutOff
     return body
 
 
@@ -145,11 +158,12 @@ def _understand(
         event = webhook.read(document, message, scheme)
     except Unreadable as trouble:
         row.error = str(trouble)
-        row.event_key = _hashed("body", message.body)
+        # A sender that keeps failing in the same way keeps being counted, once a minute.
+        row.event_key = _hashed(f"{message.now:%Y%m%d%H%M}", message.body)
         return None, row
     row.event_type, row.event_at = event.kind, event.at
     row.outcome = Outcome.STORED if event.wanted else Outcome.IGNORED
-    row.event_key = _event_key(event, message)
+    row.event_key = _event_key(event, message, scheme)
     return event, row
 
 
@@ -166,17 +180,25 @@ def _fingerprint(document: Any) -> str:
     return _digest("\n".join(keys).encode("utf-8", "replace"))[:16]
 
 
-def _event_key(event: Event, message: Message) -> str:
-    """The sender's header, else the event's own id, else a hash of what is used of it."""
+def _event_key(event: Event, message: Message, scheme: str) -> str:
+    """The id that the sender gave the event, else a hash of what is used of it.
+
+    The header's id counts before the body's, unless a signature covers the body alone: then
+    anybody could make a recorded delivery a new one.
+    """
     given = message.header("webhook-id")
+    if event.id and scheme in BODY_ONLY:
+        given = None
     if given:
         return _hashed("header", given)
     if event.id:
         return _hashed("id", event.id.encode("utf-8", "replace"))
     projection = dict(event.projection)
     if event.at is None:
-        # Without a clock of the vendor's, the same state on another day is news again.
-        projection["received on"] = f"{message.now:%Y-%m-%d}"
+        # Without a clock of the vendor's, the same state some time later is news again: only
+        # what comes in the same slot is taken for a repeat.
+        slot = int(message.now.timestamp()) // REPEAT_SECONDS
+        projection["received in slot"] = slot
     canonical = json.dumps([event.kind, projection], sort_keys=True, default=str)
     return _hashed("state", canonical.encode())
 
@@ -209,8 +231,8 @@ def _store(webhook: Webhook, event: Event | None, row: WebhookDelivery) -> str:
             if event and event.wanted and not row.is_test:
                 webhook.apply(event, row.received_at)
         return str(row.outcome)
-    except (OperationalError, InterfaceError):
-        raise
+    except (OperationalError, InterfaceError, InternalError):
+        raise  # the database's trouble, such as a deadlock or a standby: the sender sends again
     except Exception as error:
         # A fault of ours. Its text may repeat values, so only its kind is told. The delivery is
         # kept as one that could not be read, and the next snapshot brings its content again.
@@ -251,12 +273,17 @@ def _insert(row: WebhookDelivery) -> bool:
 
 
 def _is_new_shape(row: WebhookDelivery) -> bool:
-    """Whether others of this kind were stored before, and none with these keys."""
+    """Whether others of this kind were stored before, and none with these keys.
+
+    A test delivery is no example of what a vendor sends.
+    """
+    if row.is_test:
+        return False
     shape = (row.integration, row.event_type, row.fingerprint)
     if shape in _stored_shapes:
         return False
     same_kind = WebhookDelivery.objects.filter(
-        integration=row.integration, event_type=row.event_type
+        integration=row.integration, event_type=row.event_type, is_test=False
     )
     if same_kind.filter(fingerprint=row.fingerprint).exists():
         if len(_stored_shapes) >= MOST_SHAPES:
@@ -269,13 +296,14 @@ def _is_new_shape(row: WebhookDelivery) -> bool:
 def _count_refusal(slug: str, reason: Reason, now: dt.datetime) -> None:
     minute = now.replace(second=0, microsecond=0)
     table = WebhookRefusal._meta.db_table
+    at = connection.ops.adapt_datetimefield_value
     try:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {table} (integration, minute, reason, count) VALUES (%s, %s, %s, 1) "  # noqa: S608
-                "ON CONFLICT (integration, minute, reason) "
-                f"DO UPDATE SET count = {table}.count + 1",
-                [slug, connection.ops.adapt_datetimefield_value(minute), str(reason)],
+                f"INSERT INTO {table} (integration, minute, reason, count, last_at) "  # noqa: S608
+                "VALUES (%s, %s, %s, 1, %s) ON CONFLICT (integration, minute, reason) "
+                f"DO UPDATE SET count = {table}.count + 1, last_at = excluded.last_at",
+                [slug, at(minute), str(reason), at(now)],
             )
     except AnyDatabaseError as error:
         log.error("%s: a refusal could not be counted (%s)", slug, type(error).__name__)

@@ -8,6 +8,8 @@ from pytest_django import Settings
 
 from integrations.gohighlevel.models import LocationCheck
 from integrations.models import IntegrationStatus, Outcome, WebhookDelivery
+from quickbooks.models import GrantState, OAuthToken
+from tests.conftest import HARBOUR
 from tests.support import run
 
 pytestmark = pytest.mark.django_db
@@ -68,3 +70,30 @@ def test_for_cron_it_prints_nothing_whatever_it_finds() -> None:
     code, text = run("check_integrations", "--quiet")
     assert (code, text) == (1, "")
     assert set(stored()) == {"jane", "gohighlevel"}
+
+
+def test_a_judgement_from_silence_is_newer_than_what_was_written_meanwhile(
+    settings: Settings,
+) -> None:
+    arrived(dt.timedelta(hours=5))
+    run("check_integrations")
+    settings.JANE_WEBHOOK_SECRETS = []
+    run("check_integrations")
+    assert stored()["jane"] == ("unknown", "not_configured")
+    settings.JANE_WEBHOOK_SECRETS = ["a secret of ours"]
+    run("check_integrations")
+    assert stored()["jane"] == ("critical", "stale")
+    began = IntegrationStatus.objects.get(integration="jane").since
+    # 90 minutes of opening time after the last delivery the trouble began.
+    assert dt.timedelta(hours=3) < timezone.now() - began < dt.timedelta(hours=4)
+
+
+def test_what_stood_for_no_account_goes_when_there_is_one(settings: Settings) -> None:
+    settings.QUICKBOOKS_CLIENT_ID = ""
+    run("check_integrations")
+    assert stored()["quickbooks"] == ("unknown", "not_configured")
+    settings.QUICKBOOKS_CLIENT_ID = "demo-client-id"
+    OAuthToken.objects.create(realm_id=HARBOUR, state=GrantState.DISCONNECTED, generation=1)
+    run("check_integrations")
+    rows = IntegrationStatus.objects.filter(integration="quickbooks")
+    assert [row.account for row in rows] == [HARBOUR]

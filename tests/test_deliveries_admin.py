@@ -55,6 +55,7 @@ def deliveries() -> None:
             minute=now.replace(second=0, microsecond=0),
             reason=reason,
             count=count,
+            last_at=now,
         )
 
 

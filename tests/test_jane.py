@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from integrations.base import Movement
 from integrations.deliveries import traffic
 from integrations.jane.integration import Jane
 from integrations.jane.models import Kind, Membership, MembershipChange
@@ -288,8 +289,8 @@ def standard(body: bytes, now: dt.datetime) -> dict[str, str]:
         ("x-api-key", lambda body, now: {"X-API-KEY": STANDARD}),
         ("bearer", lambda body, now: {"Authorization": f"Bearer {SECRET}"}),
         ("bearer", lambda body, now: {"Authorization": f"bearer {STANDARD}"}),
-        ("x-jane-signature", lambda body, now: signed(body)),
-        ("x-jane-signature", lambda body, now: signed(body, str(int(now.timestamp())))),
+        ("hmac", lambda body, now: signed(body)),
+        ("hmac", lambda body, now: signed(body, str(int(now.timestamp())))),
         ("standard-webhooks", standard),
     ],
 )
@@ -385,7 +386,8 @@ def test_a_test_delivery_gets_in_and_counts_nowhere() -> None:
     assert (row.is_test, found.state) == (True, "never_seen")
     assert found.metrics["deliveries_24h"] == 0
     assert found.metrics["last_delivery_at"] is None
-    assert Jane().last_movement(NOW + dt.timedelta(days=9999)) is None
+    later = NOW + dt.timedelta(days=9999)
+    assert Jane().last_movement(later) == Movement(at=None, watched_until=later)
     assert Jane().history("", row.received_at + MINUTE) == []
     assert Jane().assess(row.received_at + MINUTE)[0].tiles[1].value == "0"
 

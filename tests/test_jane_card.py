@@ -13,10 +13,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from integrations.base import Movement
 from integrations.jane.integration import Jane
 from integrations.jane.words import WORDS, at_moment, duration, moment
 from integrations.levels import Level
-from integrations.models import Outcome, WebhookRefusal
+from integrations.models import IntegrationStatus, Outcome, WebhookRefusal
 from integrations.registry import all_integrations
 from tests.jane import SECRET, came, card, deliver, held, snapshot
 from tests.support import text_of
@@ -44,9 +45,9 @@ def set_up(settings: Settings) -> None:
 
 
 @pytest.fixture
-def witness(monkeypatch: pytest.MonkeyPatch) -> dict[str, dt.datetime | None]:
-    """When something last moved elsewhere, as the others tell it."""
-    moved: dict[str, dt.datetime | None] = {}
+def witness(monkeypatch: pytest.MonkeyPatch) -> dict[str, Movement]:
+    """What the others can tell of themselves."""
+    moved: dict[str, Movement] = {}
     for slug, other in all_integrations().items():
         if slug != "jane":
             monkeypatch.setattr(other, "last_movement", lambda now, slug=slug: moved.get(slug))
@@ -55,7 +56,9 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> dict[str, dt.datetime | None]:
 
 def refused(at: dt.datetime, count: int = 1) -> None:
     minute = at.replace(second=0, microsecond=0)
-    WebhookRefusal.objects.create(integration="jane", minute=minute, reason="wrong", count=count)
+    WebhookRefusal.objects.create(
+        integration="jane", minute=minute, reason="wrong", count=count, last_at=at
+    )
 
 
 def unreadable(at: dt.datetime) -> None:
@@ -183,14 +186,14 @@ def test_a_silence_in_opening_time_is_an_alarm(
     assert not any("opening time" in fact for fact in found.facts)  # the headline has said it
 
 
-def test_the_others_tell_whose_fault_a_silence_is(witness: dict[str, dt.datetime | None]) -> None:
+def test_the_others_tell_whose_fault_a_silence_is(witness: dict[str, Movement]) -> None:
     came(NOW - 2 * HOUR)
     assert (card(NOW).who_acts, "look in ClinicSync" in card(NOW).next_step) == (
         "administrator",
         True,
     )
 
-    witness["gohighlevel"] = NOW - 10 * MINUTE
+    witness["gohighlevel"] = Movement(at=NOW - 10 * MINUTE, watched_until=NOW - 5 * MINUTE)
     found = card(NOW)
     assert found.who_acts == "administrator"
     assert found.next_step.startswith(
@@ -198,11 +201,16 @@ def test_the_others_tell_whose_fault_a_silence_is(witness: dict[str, dt.datetime
     )
 
     # One push of ClinicSync writes to both.
-    for moved in (NOW - 3 * HOUR, NOW - 2 * HOUR + 5 * MINUTE):
-        witness["gohighlevel"] = moved
+    for moved in (None, NOW - 3 * HOUR, NOW - 2 * HOUR + 5 * MINUTE):
+        witness["gohighlevel"] = Movement(at=moved, watched_until=NOW - 5 * MINUTE)
         found = card(NOW)
         assert found.who_acts == "vendor"
         assert "so ClinicSync or Jane is silent" in found.next_step
+
+    # Who has not looked since has seen nothing, and that is no evidence.
+    for watched in (None, NOW - 3 * HOUR, NOW - 2 * HOUR + 5 * MINUTE):
+        witness["gohighlevel"] = Movement(at=NOW - 90 * DAY, watched_until=watched)
+        assert card(NOW).who_acts == "administrator"
 
 
 def test_nobody_is_asked_while_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,8 +224,8 @@ def test_nobody_is_asked_while_all_is_well(monkeypatch: pytest.MonkeyPatch) -> N
     assert card(NOW).state == "arriving"
 
 
-def test_refusals_are_told_before_anything_else() -> None:
-    came(NOW - 5 * HOUR)
+def test_refusals_are_told_before_a_young_silence() -> None:
+    came(NOW - 3 * HOUR)
     unreadable(NOW - 2 * HOUR)
     refused(NOW - HOUR)
     refused(NOW - 30 * MINUTE, 2)
@@ -234,8 +242,8 @@ def test_refusals_are_told_before_anything_else() -> None:
     assert (found.metrics["refused_24h"], found.metrics["unreadable_24h"]) == (3, 1)
 
 
-def test_what_cannot_be_read_is_told_before_silence() -> None:
-    came(NOW - 5 * HOUR)
+def test_what_cannot_be_read_is_told_before_a_young_silence() -> None:
+    came(NOW - 3.5 * HOUR)
     for hours in (3, 2, 1):
         unreadable(NOW - hours * HOUR)
     found = card(NOW)
@@ -247,7 +255,57 @@ def test_what_cannot_be_read_is_told_before_silence() -> None:
     assert found.since == NOW - 3 * HOUR
     assert dict(found.support)["Last unreadable"] == "not JSON"
     # What came last is not what was understood last.
-    assert (found.checked_at, found.last_success_at) == (NOW - HOUR, NOW - 5 * HOUR)
+    assert (found.checked_at, found.last_success_at) == (NOW - HOUR, NOW - 3.5 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"), [(refused, "are refused"), (unreadable, "don't understand")]
+)
+def test_a_critical_silence_stays_critical_whatever_knocks(trouble: Any, told: str) -> None:
+    came(NOW - 5 * HOUR)
+    assert card(NOW).state == "stale"
+    for minutes in (30, 20, 10):
+        trouble(NOW - minutes * MINUTE)
+    found = card(NOW)
+    assert (found.state, found.level) == ("stale", Level.CRITICAL)
+    assert told in found.next_step
+    assert found.who_acts == "administrator"
+
+
+def test_what_knocked_before_there_was_a_key_is_no_trouble() -> None:
+    WebhookRefusal.objects.create(
+        integration="jane", minute=NOW - HOUR, reason="closed", count=9, last_at=NOW - HOUR
+    )
+    assert (card(NOW).state, card(NOW).metrics["refused_24h"]) == ("never_seen", 9)
+
+
+def test_appointments_do_not_hide_that_memberships_no_longer_arrive() -> None:
+    came(NOW - 5 * HOUR)
+    for minutes in range(0, 280, 12):
+        came(NOW - minutes * MINUTE, event_type="APPOINTMENT_BOOKED")
+    found = card(NOW)
+    assert (found.state, found.metrics["deliveries_24h"]) == ("stale", 1 + 24)
+    assert found.metrics["last_delivery_at"] == NOW - 5 * HOUR
+
+
+def test_without_any_snapshot_an_appointment_is_a_sign_of_life() -> None:
+    came(NOW - MINUTE, event_type="APPOINTMENT_BOOKED")
+    assert card(NOW).state == "arriving"
+
+
+def test_health_has_a_beginning_as_soon_as_it_was_written_down() -> None:
+    came(NOW - MINUTE)
+    assert card(NOW).since is None
+    IntegrationStatus.objects.create(
+        integration="jane",
+        name="Jane",
+        level="healthy",
+        state="arriving",
+        spell="healthy",
+        since=NOW - DAY,
+        checked_at=NOW,
+    )
+    assert card(NOW).since == NOW - DAY
 
 
 @pytest.mark.parametrize(
@@ -305,13 +363,14 @@ def test_every_state_of_the_contract_has_words() -> None:
 
 
 def test_no_word_is_left_unfilled_and_none_is_a_technicians(
-    witness: dict[str, dt.datetime | None],
+    witness: dict[str, Movement],
 ) -> None:
     cards = [card(NOW)]
     came(local(20, 9))
-    witness["gohighlevel"] = None
+    witness["gohighlevel"] = Movement(at=None, watched_until=None)
     for hour in (9, 11, 14, 20):
         cards.append(card(local(20, hour, 5)))
+    came(NOW)
     for _ in range(3):
         unreadable(NOW + len(cards) * MINUTE)
         cards.append(card(NOW + HOUR))

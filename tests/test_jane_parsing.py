@@ -201,13 +201,30 @@ def test_fields_of_the_patient_are_one_membership_and_no_list() -> None:
     [
         {},
         {"membership_plan": "", "membership_status": None},
-        {"membership_plan": [], "membership_status": "none"},
-        {"membership_status": "Inactive"},
     ],
 )
-def test_somebody_without_a_membership_has_none(fields: Any) -> None:
+def test_where_nothing_is_told_nothing_is_known(fields: Any) -> None:
     found = read(**fields)
     assert (found.terms, found.complete, found.single) == ((), False, False)
+
+
+@pytest.mark.parametrize("status", ["none", "Inactive", "Cancelled"])
+def test_a_patient_who_is_said_to_have_none_has_no_longer_the_one_of_that_field(
+    status: str,
+) -> None:
+    found = read(membership_plan=[], membership_status=status)
+    assert (found.terms, found.complete, found.single) == ((), False, True)
+
+
+def test_the_only_membership_of_a_list_is_the_one_of_the_patients_own_fields() -> None:
+    own = {"membership_status": "Active", "membership_end_date": "2027-06-30"}
+    bare = {"id": 82000020, "name": "Gold", "package_type": "membership"}
+    term = only(passes=[bare, {"id": 1, "name": "Ten", "package_type": "package"}], **own)
+    assert (term.status, term.ends_on) == ("active", dt.date(2027, 6, 30))
+    told = only(passes=[{**bare, "status": "paused", "end_date": "2026-12-31"}], **own)
+    assert (told.status, told.ends_on) == ("paused", dt.date(2026, 12, 31))
+    two = read(passes=[bare, {**bare, "id": 82000021}], **own)
+    assert {term.status for term in two.terms} == {"unknown"}
 
 
 @pytest.mark.parametrize("fields", [{"passes": []}, {"memberships": []}, {"membership": []}])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import hmac
 import io
 import json
 import logging
@@ -11,17 +12,18 @@ from typing import Any, ClassVar
 
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, InternalError, OperationalError, ProgrammingError, connection
 from django.http import JsonResponse
 from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from integrations import webhooks
 from integrations.deliveries import Traffic, traffic
 from integrations.models import Outcome, Person, WebhookDelivery, WebhookRefusal
-from integrations.signatures import Message, Reason, Refused, Scheme, static_header
+from integrations.signatures import Message, Reason, Refused, Scheme, hex_hmac, static_header
 from integrations.webhooks import SIZE_CAP, TEST_HEADER, TEST_SIGNER, Event, Unreadable, Webhook
 from tests.support import refusing
 
@@ -38,7 +40,12 @@ class Bell(Webhook):
     before_effect: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
 
     def schemes(self) -> Mapping[str, Scheme]:
-        return {"x-api-key": static_header("x-api-key", self.secrets)} if self.secrets else {}
+        if not self.secrets:
+            return {}
+        return {
+            "x-api-key": static_header("x-api-key", self.secrets),
+            "hmac": hex_hmac("sig", "at", self.secrets),
+        }
 
     def read(self, document: Any, message: Message, scheme: str) -> Event:
         if not isinstance(document, dict) or "tone" not in document:
@@ -136,11 +143,35 @@ def test_the_id_in_the_header_tells_events_apart_before_the_one_in_the_body() ->
 
 
 @pytest.mark.django_db
-def test_a_state_without_a_clock_that_comes_back_on_another_day_is_news() -> None:
+def test_a_recorded_delivery_is_not_new_because_of_a_header_that_nobody_signed() -> None:
+    def signed(document: Any, given: str) -> JsonResponse:
+        body = json.dumps(document).encode()
+        digest = f"sha256={hmac.digest(SECRET.encode(), body, 'sha256').hex()}"
+        return deliver(document, headers={"x-api-key": "", "sig": digest, "webhook-id": given})
+
+    assert word(signed({"tone": "A", "id": 7}, "one")) == (200, "stored")
+    assert word(signed({"tone": "A", "id": 7}, "two")) == (200, "duplicate")
+    # Where the body has none, the header is better than nothing.
+    assert word(signed({"tone": "B"}, "three")) == (200, "stored")
+    assert word(signed({"tone": "B"}, "three")) == (200, "duplicate")
+
+
+@pytest.mark.django_db
+def test_a_state_without_a_clock_that_comes_back_later_is_news() -> None:
+    for minutes in (0, 20, 40):
+        for tone in ("A", "B"):
+            assert word(deliver({"tone": tone}, now=NOW + minutes * MINUTE)) == (200, "stored")
+            Person.objects.all().delete()
+    assert word(deliver({"tone": "A"}, now=NOW + 41 * MINUTE)) == (200, "duplicate")
+
+
+@pytest.mark.django_db
+def test_a_sender_that_fails_in_the_same_way_again_and_again_is_counted() -> None:
     deliver({"tone": "A"})
-    Person.objects.all().delete()
-    assert word(deliver({"tone": "A"}, now=NOW + dt.timedelta(days=1))) == (200, "stored")
-    assert effects() == ["A"]
+    for minutes in (1, 2, 3, 3):
+        deliver(body=b"<html>", now=NOW + minutes * MINUTE)
+    found = traffic("bell", NOW + 4 * MINUTE)
+    assert (found.unreadable, found.parse_failing) == (3, True)
 
 
 @pytest.mark.django_db
@@ -208,6 +239,34 @@ def test_a_chunked_body_is_read_whole_and_capped_as_well() -> None:
     assert word(webhooks.receive(chunked(endless), Bell(), NOW)) == (413, "too large")
 
 
+class Broken(io.BytesIO):
+    """What gunicorn raises for a malformed chunk is an error of its own."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise RuntimeError("Invalid chunk size: Marker")
+
+
+@pytest.mark.django_db
+def test_a_body_that_is_cut_off_or_malformed_is_no_delivery() -> None:
+    cut = request(b'{"tone": "A"}')
+    cut.META["CONTENT_LENGTH"] = "5000"
+    malformed = chunked(b"")
+    malformed.META["wsgi.input"] = Broken()
+    for body in (cut, malformed):
+        assert word(webhooks.receive(body, Bell(), NOW)) == (400, "incomplete")
+    assert not WebhookDelivery.objects.exists()
+    assert not WebhookRefusal.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [InternalError, ProgrammingError])
+def test_a_standby_or_a_missing_table_is_no_reason_to_lose_a_delivery(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(webhooks, "_insert", fail(error("read-only")))
+    assert word(deliver({"tone": "A"}, vendor=Horn)) == (429, "busy")
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(("vendor", "status"), [(Bell, 503), (Horn, 429)])
 def test_a_sender_is_asked_to_repeat_what_cannot_be_stored(
@@ -227,8 +286,8 @@ def test_a_refusal_is_a_refusal_even_if_it_cannot_be_counted() -> None:
         assert word(deliver({}, headers={"x-api-key": "guess"})) == (401, "refused")
 
 
-def fail(error: Exception) -> Callable[[], None]:
-    def effect() -> None:
+def fail(error: Exception) -> Callable[..., None]:
+    def effect(*given: object) -> None:
         raise error
 
     return effect
@@ -303,6 +362,22 @@ def test_a_new_set_of_keys_is_noticed_once_for_each_kind() -> None:
     deliver({"tone": "E", "id": 5, "kind": "other"})
     shapes = WebhookDelivery.objects.order_by("pk").values_list("new_shape", flat=True)
     assert list(shapes) == [False, False, True, False, False]
+
+
+@pytest.mark.django_db
+def test_a_test_delivery_is_no_example_of_what_a_vendor_sends() -> None:
+    mark = {TEST_HEADER: TEST_SIGNER.sign("bell")}
+    deliver({"tone": "A", "made up": True}, headers=mark)
+    deliver({"tone": "B"})
+    deliver({"tone": "C", "made up": False}, headers=mark)
+    assert not WebhookDelivery.objects.filter(new_shape=True).exists()
+
+
+@pytest.mark.django_db
+def test_a_test_delivery_that_is_refused_is_not_counted() -> None:
+    headers = {TEST_HEADER: TEST_SIGNER.sign("bell"), "x-api-key": "another server's"}
+    assert word(deliver({"tone": "A"}, headers=headers)) == (401, "refused")
+    assert not WebhookRefusal.objects.exists()
 
 
 @pytest.mark.django_db
@@ -395,6 +470,25 @@ def test_one_stranger_at_the_door_is_no_trouble_but_a_sender_without_a_key_is() 
         assert traffic("bell", NOW + 3 * MINUTE).auth_failing is (count == 3)
     deliver(body=b"?", now=NOW + 3 * MINUTE)  # makes no sense, but has the key
     assert not traffic("bell", NOW + 3 * MINUTE).auth_failing
+
+
+@pytest.mark.django_db
+def test_what_is_refused_a_second_after_a_delivery_is_counted_as_well() -> None:
+    deliver({"tone": "A"}, now=NOW)
+    for seconds in (1, 2, 3):
+        late = NOW + dt.timedelta(seconds=seconds)
+        deliver({}, now=late, headers={"x-api-key": "guess"})
+    assert traffic("bell", NOW + MINUTE).auth_failing
+    deliver({"tone": "B"}, now=NOW + dt.timedelta(seconds=30))
+    assert not traffic("bell", NOW + MINUTE).auth_failing
+
+
+@pytest.mark.django_db
+def test_today_begins_at_midnight_also_when_it_has_25_hours(settings: Settings) -> None:
+    settings.TIME_ZONE = "America/Vancouver"  # the clocks go back on November 1, 2026
+    deliver({"tone": "A"}, now=dt.datetime(2026, 11, 1, 7, 10, tzinfo=dt.UTC))
+    late = dt.datetime(2026, 11, 2, 7, 50, tzinfo=dt.UTC)
+    assert (traffic("bell", late).today, traffic("bell", late).accepted) == (1, 0)
 
 
 @pytest.mark.django_db

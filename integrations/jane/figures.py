@@ -14,6 +14,7 @@ from django.utils import timezone
 from integrations import sql
 from integrations.deliveries import Traffic
 from integrations.jane.activity import REMOVED, is_active, is_unknown
+from integrations.levels import Level
 from integrations.models import Outcome
 
 SLUG = "jane"
@@ -42,6 +43,7 @@ class Known:
     """Memberships, the last delivery's traits, and when the trouble at the door began.
 
     `before`: the memberships 30 days ago. `watched_from`: when the first one was seen.
+    `healthy_since`: as `check_integrations` wrote it down.
     """
 
     memberships: Memberships
@@ -53,6 +55,7 @@ class Known:
     refusal: str
     unreadable_from: dt.datetime | None
     refused_from: dt.datetime | None
+    healthy_since: dt.datetime | None
 
 
 _MINE = "FROM integrations_webhookdelivery WHERE integration = %(slug)s AND NOT is_test"
@@ -75,18 +78,20 @@ _KNOWN = f"""
     WITH newest AS (
         SELECT scheme, fingerprint {_MINE} AND last_received_at >= %(last_at)s
         ORDER BY last_received_at DESC LIMIT 1
-    ), refusals AS (
-        SELECT minute, reason FROM integrations_webhookrefusal WHERE integration = %(slug)s
+    ), refusals AS NOT MATERIALIZED (
+        SELECT minute, reason, last_at FROM integrations_webhookrefusal
+        WHERE integration = %(slug)s AND minute > %(day_ago)s
     ), traits AS (
         SELECT (SELECT scheme FROM newest) AS scheme,
             (SELECT fingerprint FROM newest) AS fingerprint,
             (SELECT error {_MINE} AND {_UNREADABLE} AND received_at > %(day_ago)s
              ORDER BY received_at DESC LIMIT 1) AS error,
-            (SELECT reason FROM refusals WHERE minute > %(day_ago)s
-             ORDER BY minute DESC LIMIT 1) AS refusal,
+            (SELECT reason FROM refusals ORDER BY minute DESC LIMIT 1) AS refusal,
             (SELECT received_at {_MINE} AND {_UNREADABLE} AND received_at > %(good_at)s
              ORDER BY received_at LIMIT 1) AS unreadable_from,
-            (SELECT MIN(minute) FROM refusals WHERE minute > %(good_at)s) AS refused_from,
+            (SELECT MIN(minute) FROM refusals WHERE last_at > %(last_at)s) AS refused_from,
+            (SELECT since FROM integrations_integrationstatus WHERE integration = %(slug)s
+             AND account = '' AND level = '{Level.HEALTHY.value}') AS healthy_since,
             (SELECT MIN(first_seen_at) FROM jane_membership) AS watched_from
     ), counts AS (
         SELECT 0 AS past, status, {_SIDE.format(day="%(today)s")} AS side, COUNT(*) AS count
@@ -112,18 +117,20 @@ def known(traffic: Traffic, now: dt.datetime) -> Known:
             **_moment_then(then),
         },
     )
-    scheme, fingerprint, error, refusal, unreadable_from, refused_from, watched_from = found[0][:7]
-    groups = [row[7:] for row in found if row[7] is not None]
+    scheme, fingerprint, error, refusal, *times = found[0][:8]
+    unreadable_from, refused_from, healthy_since, watched_from = map(sql.moment, times)
+    groups = [row[8:] for row in found if row[8] is not None]
     return Known(
         memberships=_counted((group[1:] for group in groups if not group[0]), today),
         before=_counted((group[1:] for group in groups if group[0]), timezone.localdate(then)),
-        watched_from=sql.moment(watched_from),
+        watched_from=watched_from,
         scheme=scheme or "",
         fingerprint=fingerprint or "",
         error=error or "",
         refusal=refusal or "",
-        unreadable_from=sql.moment(unreadable_from),
-        refused_from=sql.moment(refused_from),
+        unreadable_from=unreadable_from,
+        refused_from=refused_from,
+        healthy_since=healthy_since,
     )
 
 
@@ -164,7 +171,7 @@ def _counted(groups: Iterable[tuple[str, int | None, int]], today: dt.date) -> M
 def last_good(now: dt.datetime) -> dt.datetime | None:
     """When something with a meaning came last, repeats included."""
     found: list[Any] = sql.rows(
-        f"SELECT last_received_at {_MINE} AND NOT {_UNREADABLE} "
+        f"SELECT last_received_at {_MINE} AND outcome = '{Outcome.STORED}' "
         "AND last_received_at <= %(now)s ORDER BY last_received_at DESC LIMIT 1",
         {"slug": SLUG, "now": now},
     )

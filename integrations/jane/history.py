@@ -22,7 +22,7 @@ _SECONDS = {
 _GAPS = """
     WITH good AS NOT MATERIALIZED (
         SELECT received_at, last_received_at, repeats FROM integrations_webhookdelivery
-        WHERE integration = %(slug)s AND NOT is_test AND outcome <> %(unreadable)s
+        WHERE integration = %(slug)s AND NOT is_test AND outcome = %(stored)s
     ), earlier AS (
         SELECT last_received_at AS at FROM good WHERE last_received_at <= %(day_ago)s
         ORDER BY last_received_at DESC LIMIT 1
@@ -66,7 +66,7 @@ def _signs(now: dt.datetime) -> list[tuple[dt.datetime | None, dt.datetime]]:
         _GAPS.format(seconds=_SECONDS[connection.vendor]),
         {
             "slug": SLUG,
-            "unreadable": Outcome.UNREADABLE.value,
+            "stored": Outcome.STORED.value,
             "day_ago": now - DAY,
             "now": now,
             # A second less, for the fractions that SQLite's arithmetic loses.

@@ -7,14 +7,23 @@ from django.conf import settings
 
 from integrations import deliveries, times
 from integrations.addresses import address
-from integrations.base import Action, Assessment, Event, Integration, Metric, Step, not_set_up
+from integrations.base import (
+    Action,
+    Assessment,
+    Event,
+    Integration,
+    Metric,
+    Movement,
+    Step,
+    not_set_up,
+)
 from integrations.deliveries import Traffic
 from integrations.hours import opening_hours
 from integrations.jane import figures, history, set_up, words
 from integrations.jane.figures import Known
 from integrations.jane.judgement import Judgement, is_alarm, judge, suspect
 from integrations.jane.silence import LATE_AFTER
-from integrations.jane.webhook import JaneWebhook
+from integrations.jane.webhook import SNAPSHOT, JaneWebhook
 from integrations.registry import all_integrations
 from integrations.set_up import set_up_button, set_up_link
 
@@ -39,7 +48,7 @@ class Jane(Integration):
             )
         if accounts is not None and "" not in accounts:
             return []
-        traffic = deliveries.traffic(self.slug, now)
+        traffic = deliveries.traffic(self.slug, now, SNAPSHOT)
         known = figures.known(traffic, now)
         judgement = judge(traffic, known, now, opening_hours())
         return [self._assessment(judgement, traffic, known, now)]
@@ -47,8 +56,10 @@ class Jane(Integration):
     def history(self, account: str, now: dt.datetime) -> list[Event]:
         return [] if account else history.last_day(now, opening_hours())
 
-    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
-        return figures.last_good(now)
+    def last_movement(self, now: dt.datetime) -> Movement | None:
+        if not settings.JANE_WEBHOOK_SECRETS:
+            return None
+        return Movement(at=figures.last_good(now), watched_until=now)
 
     def set_up_steps(self) -> list[Step]:
         return set_up.steps()
@@ -78,6 +89,7 @@ class Jane(Integration):
             since=judgement.since,
             # Nobody asks Jane: the newest evidence is what came last.
             checked_at=traffic.last_at,
+            judged_at=now,
             last_success_at=traffic.good_at,
             metrics={
                 "active_memberships": known.memberships.active,
@@ -95,6 +107,9 @@ class Jane(Integration):
     def _help(self, judgement: Judgement, traffic: Traffic, now: dt.datetime) -> tuple[str, str]:
         """What helps and who does it; for an alarm by what the other integrations saw."""
         wording, silence = judgement.wording, judgement.silence
+        if is_alarm(silence) and (traffic.auth_failing or traffic.parse_failing):
+            cause = words.WORDS["auth_failing" if traffic.auth_failing else "parse_failing"]
+            return f"{cause.title}. {cause.next_step}", cause.who_acts
         if traffic.good_at and is_alarm(silence):
             movements = {
                 other.name: other.last_movement(now)

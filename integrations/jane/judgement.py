@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from integrations.base import Movement
 from integrations.deliveries import Traffic
 from integrations.hours import Hours
 from integrations.jane import words
@@ -25,19 +26,22 @@ class Judgement:
 
 
 def judge(traffic: Traffic, known: Known, now: dt.datetime, hours: Hours) -> Judgement:
-    """What keeps everything out comes before what garbles it, and both before silence."""
-    if traffic.auth_failing:
-        return _told("auth_failing", since=known.refused_from)
-    if traffic.parse_failing:
-        return _told("parse_failing", since=known.unreadable_from)
-    if traffic.good_at is None:
+    """A silence that is critical counts most, whatever causes it; then what keeps everything
+    out, then what garbles it, then a silence that is young.
+    """
+    silence = judge_silence(traffic.good_at, now, hours) if traffic.good_at else None
+    if silence is None or silence.state is not State.STALE:
+        if traffic.auth_failing:
+            return _told("auth_failing", since=known.refused_from)
+        if traffic.parse_failing:
+            return _told("parse_failing", since=known.unreadable_from)
+    if silence is None:
         return _told("never_seen")
-    silence = judge_silence(traffic.good_at, now, hours)
     wording = "just_opened" if silence.just_opened else silence.state
     return Judgement(
         state=silence.state.value,
         wording=words.WORDS[wording],
-        since=silence.alarm_at,
+        since=silence.alarm_at or known.healthy_since,
         silence=silence,
     )
 
@@ -51,17 +55,22 @@ def is_alarm(silence: Silence | None) -> bool:
 
 
 def suspect(
-    last_at: dt.datetime, movements: Mapping[str, dt.datetime | None]
+    last_at: dt.datetime, movements: Mapping[str, Movement | None]
 ) -> tuple[words.Suspect, str]:
     """Whose fault a silence most likely is, and the witness's name.
 
-    `movements`: when something last moved at other integrations, by their names. Without any
-    witness nothing can be said about the vendor, so a person has to look.
+    `movements`: what other integrations can tell, by their names. Who has not looked since the
+    silence began is no witness, and without any a person has to look.
     """
-    known = {name: at for name, at in movements.items() if at is not None}
-    if not known:
+    since = last_at + ONE_PUSH
+    seen = {
+        name: movement
+        for name, movement in movements.items()
+        if movement and movement.watched_until and movement.watched_until > since
+    }
+    if not seen:
         return words.NO_WITNESS, ""
-    moved = [name for name, at in known.items() if at > last_at + ONE_PUSH]
+    moved = [name for name, movement in seen.items() if movement.at and movement.at > since]
     if moved:
         return words.REGISTRATION, moved[0]
-    return words.VENDOR, " or ".join(known)
+    return words.VENDOR, " or ".join(seen)

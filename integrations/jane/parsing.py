@@ -6,7 +6,7 @@ is not understood is nothing rather than an error. Of some 113 keys a dozen are 
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from integrations.jane.activity import INACTIVE_WORDS, UNKNOWN
@@ -57,8 +57,8 @@ class Snapshot:
     """`at` is the vendor's clock. `email_hash` is None where the snapshot has no such key.
 
     `complete`: it carries a list that could be read as a whole, so what is missing is gone.
-    `single`: it names the one membership in fields of the patient, so another one that is
-    known by its plan alone is gone.
+    `single`: fields of the patient name the one membership, or say that there is none, so
+    another one that is known by its plan alone is gone.
     """
 
     person_id: str
@@ -77,9 +77,13 @@ def read_snapshot(document: Any, now: dt.datetime) -> Snapshot:
         found.look_at(patient.get(name))
         if found.terms:
             break
-    flat = None if found.terms else _flat(patient)
+    told_by_list = bool(found.terms)
+    flat = None if told_by_list else _flat(patient)
     if flat:
         found.add(flat)
+    elif len(found.terms) == 1:
+        found.complete_from(patient)
+    over = not told_by_list and _status(patient, FLAT[1:]) in INACTIVE_WORDS
     clock = moment(patient.get(CLOCK), now)
     if clock is None and patient is not document:
         clock = moment(document.get(CLOCK), now)
@@ -89,7 +93,7 @@ def read_snapshot(document: Any, now: dt.datetime) -> Snapshot:
         email_hash=_email_hash(patient),
         terms=tuple(found.terms[key] for key in sorted(found.terms)),
         complete=found.listed and found.readable,
-        single=flat is not None,
+        single=flat is not None or over,
     )
 
 
@@ -114,6 +118,15 @@ class _Found:
                 self.readable = False
             else:
                 self.add(term)
+
+    def complete_from(self, patient: Mapping[str, Any]) -> None:
+        """The only membership of a list is the one that the patient's own fields speak of."""
+        ((key, term),) = self.terms.items()
+        if term.status == UNKNOWN:
+            term = replace(term, status=_status(patient, FLAT[1:]))
+        if term.ends_on is None:
+            term = replace(term, ends_on=_first_day(patient, _FLAT_ENDS))
+        self.terms[key] = term
 
     def add(self, term: Term) -> None:
         """Of two with one key the one that tells more, then (by plan) the longer, then the last."""

@@ -56,7 +56,7 @@ def judge_silence(last_at: dt.datetime, now: dt.datetime, hours: Hours) -> Silen
         )
     opened = _first_opening(now, hours)
     if opened and now < opened + GRACE:
-        quiet = last_at < opened
+        quiet = last_at < opened and now - last_at >= LATE_AFTER
         return Silence(
             state=State.QUIET_CLOSED if quiet else State.ARRIVING,
             open_time=open_time,

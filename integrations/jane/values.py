@@ -21,6 +21,11 @@ _SECONDS = re.compile(r"\d{9,10}(\.\d+)?")
 _MILLISECONDS = re.compile(r"\d{12,13}(\.\d+)?")
 # "2026-11-20 10:00:00 UTC" and "2026-11-20 10:00:00 -0800", as Ruby writes times.
 _ZONE = re.compile(r"\s+(?:(?P<utc>UTC|GMT|Z)|(?P<offset>[+-]\d\d:?\d\d))$", re.IGNORECASE)
+# Forms beside ISO's; of two numbers the month comes first.
+_FORMS = (
+    *("%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m-%d-%Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%m/%d/%Y %I:%M %p", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S"),
+)
 _AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})\b.*")
 
 
@@ -93,7 +98,16 @@ def _moment(written: str) -> dt.datetime | None:
     try:
         return dt.datetime.fromisoformat(written)
     except ValueError:
-        return None
+        return _in_words(written)
+
+
+def _in_words(written: str) -> dt.datetime | None:
+    for form in _FORMS:
+        try:
+            return dt.datetime.strptime(written, form)
+        except ValueError:
+            continue
+    return None
 
 
 def _number(value: Any) -> str:

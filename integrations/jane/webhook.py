@@ -40,7 +40,7 @@ class JaneWebhook(Webhook):
             "x-api-key": static_header("x-api-key", known),
             "bearer": bearer(known),
             "standard-webhooks": standard_webhooks(known),
-            "x-jane-signature": hex_hmac("X-Jane-Signature", "X-Jane-Timestamp", known),
+            "hmac": hex_hmac("X-Jane-Signature", "X-Jane-Timestamp", known),
         }
 
     def read(self, document: Any, message: Message, scheme: str) -> Event:

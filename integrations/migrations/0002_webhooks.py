@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('minute', models.DateTimeField()),
                 ('reason', models.CharField(max_length=10)),
                 ('count', models.PositiveIntegerField(default=0)),
+                ('last_at', models.DateTimeField()),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('integration', 'minute', 'reason'), name='one_count_a_minute')],

@@ -11,7 +11,7 @@ from django.utils import timezone
 from integrations.base import Assessment
 from integrations.levels import Level, worst
 from integrations.registry import assess_all
-from integrations.status import commit
+from integrations.status import commit, forget
 
 
 class Command(BaseCommand):
@@ -33,8 +33,12 @@ class Command(BaseCommand):
                         level=assessment.level,
                         state=assessment.state,
                         needs_person=assessment.needs_a_person,
-                        checked_at=assessment.checked_at or now,
+                        checked_at=assessment.judged_at or assessment.checked_at or now,
+                        since=assessment.since,
                     )
+                if assessment.account:
+                    # Written while there was no account yet.
+                    forget(assessment.integration, "")
         except AnyDatabaseError:
             self.stdout.write("INTEGRATIONS UNKNOWN - the monitor's database does not answer")
             sys.exit(Level.UNKNOWN.exit_code)
