@@ -48,20 +48,6 @@ def free_port(wanted: int) -> int:
 
 
 def gunicorn_command(port: int) -> list[str]:
-    """No access log: the query of Intuit's callback holds an authorization code."""
-    options = {
-        "--bind": f"{HOST}:{port}",
-        "--worker-class": "gthread",
-        "--workers": "2",
-        "--threads": "8",
-        "--log-level": "warning",
-    }
-    flat = [part for pair in options.items() for part in pair]
-    return [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "config.wsgi:application",
-        *flat,
-        "--no-control-socket",
-    ]
+    """To be started in the project's folder, where gunicorn.conf.py has the rest."""
+    bind = ["--bind", f"{HOST}:{port}"]
+    return [sys.executable, "-m", "gunicorn", "config.wsgi:application", *bind]

@@ -35,7 +35,8 @@ def copy_tree(folder: Path) -> Path:
     tree = folder / "tree"
     for part in PARTS:
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "manage.py", tree)
+    for file in ("manage.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / file, tree)
     return tree
 
 
