@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.base import Assessment
-from integrations.gohighlevel import client, figures
+from integrations.base import Assessment, Movement
+from integrations.gohighlevel import client
 from integrations.gohighlevel.contact import identifier, moment
+from integrations.gohighlevel.demo import LocalGoHighLevel
 from integrations.gohighlevel.integration import GoHighLevel
 from integrations.gohighlevel.limits import Limits
 from integrations.gohighlevel.models import Location, LocationCheck, Result, SyncRun
@@ -20,14 +22,19 @@ from integrations.gohighlevel.simulator.server import Simulator
 from integrations.gohighlevel.simulator.world import LOCATION_ID, TOKEN, World
 from integrations.gohighlevel.states import OK, WORDS, State
 from integrations.levels import Level
+from integrations.models import IntegrationStatus
+from integrations.status import commit
 from tests.gohighlevel import (
     Clock,
     assessed,
     configure,
+    contact,
+    event,
     everything_stored,
     newest_run,
     numbers,
     sync,
+    told,
     waiting_by,
 )
 from tests.processes import wait_for
@@ -36,6 +43,7 @@ from tests.support import PERSONAL, refusing, within
 pytestmark = pytest.mark.django_db
 
 HOUR = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
 
 
 @pytest.fixture
@@ -164,6 +172,105 @@ def test_what_a_later_good_probe_says_about_a_failed_run(
     assert assessed(now).since == now - HOUR
     add_check(now - dt.timedelta(minutes=5))
     assert assessed(now).state == ("in_step" if overruled else state)
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("search", "state"), [(None, "in_step"), ("403", "wrong_location")])
+def test_a_location_that_was_refused_in_a_probe_is_cleared_by_a_later_good_probe(
+    ghl: World, now: dt.datetime, search: str | None, state: str
+) -> None:
+    """A refused search is not: the probe knows nothing of the scope for contacts."""
+    assert sync()[0] == 0
+    ghl.set_fault("location", None if search else "403")
+    ghl.set_fault("search", search)
+    assert sync()[0] == 2
+    assert newest_run().in_probe == (search is None)
+    ghl.clear_faults()
+    assert check(now + HOUR).state == state
+
+
+@pytest.mark.usefixtures("set_up")
+def test_health_is_as_old_as_the_status_says(now: dt.datetime) -> None:
+    add_run(now - HOUR)
+    with CaptureQueriesContext(connection) as asked:
+        assert assessed(now).since is None
+    assert len(asked) == 1
+    commit(
+        integration="gohighlevel",
+        account="",
+        name="GoHighLevel",
+        level=Level.HEALTHY,
+        state="in_step",
+        needs_person=False,
+        checked_at=now - 7 * HOUR,
+    )
+    found = assessed(now)
+    assert (found.state, found.since, found.judged_at) == ("in_step", now - 7 * HOUR, now)
+    IntegrationStatus.objects.update(level=Level.WARNING.value)
+    assert assessed(now).since is None, "that was when trouble began"
+
+
+@pytest.mark.usefixtures("set_up")
+def test_never_synced_is_as_old_as_the_first_that_is_known(now: dt.datetime) -> None:
+    Location.objects.create(location_id=LOCATION_ID, installed_at=now - 9 * HOUR)
+    assert assessed(now).since == now - 9 * HOUR
+    for hours in (3, 2):
+        add_check(now - hours * HOUR)
+    found = assessed(now)
+    assert (found.state, found.since) == ("never_synced", now - 3 * HOUR)
+
+
+@pytest.mark.usefixtures("set_up")
+def test_what_is_not_of_today_says_its_day(now: dt.datetime, settings: Settings) -> None:
+    settings.TIME_ZONE = "UTC"
+    sunday = dt.datetime(2026, 11, 22, 15, 29, tzinfo=dt.UTC)
+    friday = sunday + 5 * DAY
+    add_run(sunday - HOUR)
+    add_run(sunday, Result.FAILED, "unavailable")
+    found = assessed(friday)
+    assert [tile.value for tile in found.tiles][1] == "Sunday at 2:29 pm"
+    assert found.facts[:2] == [
+        "Synced Sunday at 2:29 pm, all well",
+        "The sync of Sunday at 3:29 pm did not finish",
+    ]
+    assert assessed(sunday).facts[1] == "The sync of 3:29 pm did not finish"
+
+
+@pytest.mark.usefixtures("set_up")
+def test_calls_left_are_told_on_their_day_alone(now: dt.datetime) -> None:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    Location.objects.create(location_id=LOCATION_ID, calls_left=1, calls_left_at=midnight)
+    assert "1 call left today" in assessed(midnight + HOUR).facts
+    Location.objects.update(calls_left_at=midnight - HOUR)
+    assert not [fact for fact in assessed(midnight + HOUR).facts if "left today" in fact]
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GOHIGHLEVEL_TOKEN", "pit-…"),
+        ("GOHIGHLEVEL_TOKEN", "pit- 1"),
+        ("GOHIGHLEVEL_LOCATION_ID", "https://app.gohighlevel.com/location/ve9EPM428h8vShlRW1KT"),
+        ("GOHIGHLEVEL_LOCATION_ID", "x" * 65),
+        ("GOHIGHLEVEL_LOCATION_ID", "…"),
+    ],
+)
+def test_a_setting_that_cannot_be_right_is_told_in_words_and_nobody_is_asked(
+    ghl: World, now: dt.datetime, settings: Settings, name: str, value: str
+) -> None:
+    setattr(settings, name, value)
+    found = check(now)
+    assert (found.state, found.level) == ("not_configured", Level.UNKNOWN)
+    (fact,) = found.facts
+    assert fact.startswith(f"{name} is malformed: ")
+    # Somebody has begun to set it up, so cron tells it as well.
+    for arguments in ((), ("--quiet",)):
+        assert sync(*arguments) == (3, f"GOHIGHLEVEL UNKNOWN - not set up: {fact}\n")
+    assert value not in fact.replace("“…”", "")
+    assert not ghl.calls
+    assert GoHighLevel().history("", now) == []
+    assert GoHighLevel().last_movement(now) is None
 
 
 @pytest.mark.usefixtures("set_up")
@@ -498,12 +605,49 @@ def test_the_set_up_steps_name_every_setting_and_show_no_secret(settings: Settin
         assert secret not in text
 
 
-def test_the_last_movement_is_the_vendors_own_clock(
-    now: dt.datetime, running: Simulator, ghl: World
+def test_the_last_movement_is_the_vendors_own_clock_and_says_when_we_looked(
+    now: dt.datetime, running: Simulator, ghl: World, settings: Settings
 ) -> None:
-    assert figures.last_movement(LOCATION_ID, now) is None
+    movement = GoHighLevel().last_movement
+    assert movement(now) == Movement(at=None, watched_until=None)
     ghl.change(3, at=now - HOUR)
     sync()
-    found = GoHighLevel().last_movement(now)
-    assert found is not None
-    assert abs(found - (now - HOUR)) < dt.timedelta(seconds=1)
+    run = newest_run()
+    later = timezone.now() + HOUR
+    found = movement(later)
+    assert found is not None and found.at is not None
+    assert abs(found.at - (now - HOUR)) < dt.timedelta(seconds=1)
+    assert found.watched_until == run.finished_at
+    # A run that failed has not looked.
+    add_run(later - HOUR / 2, Result.FAILED, "unavailable")
+    assert movement(later) == found
+    told(event("ContactUpdate", ghl.contact_id(3), timezone.now()))
+    heard = contact(ghl.contact_id(3)).heard_at
+    assert heard is not None and run.finished_at is not None and heard > run.finished_at
+    found = movement(later)
+    assert found is not None and found.watched_until == heard
+    settings.GOHIGHLEVEL_TOKEN = ""
+    assert movement(later) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_demo_mends_an_uninstallation_of_before_it_was_started(
+    now: dt.datetime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(settings)
+    part = LocalGoHighLevel()
+    assert part.state() == ""
+    told(event("UNINSTALL", at=now))
+    assert part.state() == "The app is uninstalled."
+    sent: list[str] = []
+
+    def send(self: LocalGoHighLevel, kind: str) -> None:
+        sent.append(kind)
+        told(event(kind, at=timezone.now()))
+
+    monkeypatch.setattr(LocalGoHighLevel, "_tell", send)
+    press = part.buttons()["works"].press
+    press()
+    press()
+    assert sent == ["INSTALL"]
+    assert part.state() == ""

@@ -126,6 +126,36 @@ def test_no_list_counts_a_big_table(admin_page: Client, model: str) -> None:
     assert len(asked) <= 9
 
 
+def test_after_a_change_of_location_the_old_one_is_in_neither_list_nor_figures(
+    admin_page: Client, now: dt.datetime
+) -> None:
+    Location.objects.create(location_id="theOldLocation", mapped=7000, unmatched=500)
+    ContactMapping.objects.create(
+        location_id="theOldLocation", contact_id="oldContact", state="mapped", first_seen_at=now
+    )
+    shown = page(admin_page, "contactmapping")
+    assert "oldContact" not in shown
+    assert "7,000" not in shown and "7,502" not in shown
+    assert PERSON in shown
+
+
+def test_who_competes_for_a_person_is_found_by_the_persons_id(
+    admin_page: Client, now: dt.datetime
+) -> None:
+    for name in ("rivalOne", "rivalTwo"):
+        ContactMapping.objects.create(
+            location_id=LOCATION_ID,
+            contact_id=name,
+            state="ambiguous",
+            external_id="82000020",
+            first_seen_at=now,
+        )
+    assert "82000020" in page(admin_page, "contactmapping", state="ambiguous")
+    found = page(admin_page, "contactmapping", q="82000020")
+    assert "rivalOne" in found and "rivalTwo" in found
+    assert PERSON not in found
+
+
 def test_who_may_says_that_the_app_is_not_wanted_any_more(now: dt.datetime) -> None:
     Location.objects.update(uninstalled_at=now)
     user = User.objects.create_user("it", is_staff=True)

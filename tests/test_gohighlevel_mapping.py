@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from integrations.gohighlevel import storage
+from integrations.gohighlevel import mapping, storage
 from integrations.gohighlevel.contact import Contact
 from integrations.gohighlevel.mapping import match_all
 from integrations.gohighlevel.models import ContactMapping, Location, Mapping
@@ -61,12 +61,18 @@ def match() -> None:
     with storage.locked(LOCATION_ID):
         counts = match_all(LOCATION_ID)
     assert counts.contacts == len(verdicts())
+    assert written_down() == (counts.mapped, counts.unmatched, counts.ambiguous)
+
+
+def written_down() -> tuple[int, int, int]:
+    """The numbers of the card."""
     stored = Location.objects.get(location_id=LOCATION_ID)
-    assert (stored.mapped, stored.unmatched, stored.ambiguous) == (
-        counts.mapped,
-        counts.unmatched,
-        counts.ambiguous,
-    )
+    return stored.mapped, stored.unmatched, stored.ambiguous
+
+
+def counted_anew() -> tuple[int, int, int]:
+    states = [state for state, _, _ in verdicts().values()]
+    return states.count("mapped"), states.count("unmatched"), states.count("ambiguous")
 
 
 @hypothesis_settings(
@@ -109,9 +115,55 @@ def test_all_at_once_and_group_by_group_give_what_the_rule_says(
                     if not buried:  # without a clock nothing comes back
                         known[name] = Known(external_id=external_id, email_hash=email_hash)
             assert verdicts() == rule(known, people)
+            assert written_down() == counted_anew()
         elsewhere = ContactMapping.objects.get(location_id="elsewhere")
         assert elsewhere.state == Mapping.NEW
         transaction.set_rollback(True)
+
+
+def hear(name: str, external_id: str) -> None:
+    told = Contact(id=name, external_id=external_id, email_hash="", updated_at=None)
+    with storage.locked(LOCATION_ID):
+        storage.hear(LOCATION_ID, told, None, AT)
+
+
+def test_a_webhook_counts_what_it_touches_and_not_the_location(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(5):
+        put(f"c{number}", Known(external_id=str(number)))
+    match()
+
+    def count(location_id: str) -> None:
+        raise AssertionError("the whole location was counted")
+
+    monkeypatch.setattr(mapping, "count", count)
+    hear("new", "")
+    assert written_down() == (5, 1, 0)
+    hear("new", "3")
+    assert written_down() == counted_anew() == (4, 0, 2)
+    with storage.locked(LOCATION_ID):
+        storage.forget(LOCATION_ID, "c3", None, AT)
+    assert written_down() == counted_anew() == (5, 0, 0)
+    with storage.locked(LOCATION_ID):
+        storage.forget(LOCATION_ID, "c3", None, AT)
+        storage.forget(LOCATION_ID, "nobody", None, AT)
+    assert written_down() == counted_anew() == (5, 0, 0)
+
+
+def test_contacts_of_a_run_that_has_not_ended_count_once_a_webhook_has_told_of_them() -> None:
+    put("c", Known(external_id="5"))
+    assert written_down() == (0, 0, 0)
+    hear("d", "5")
+    assert written_down() == counted_anew() == (0, 0, 2)
+
+
+def test_numbers_that_were_wrong_are_counted_anew_before_they_fall_below_nothing() -> None:
+    put("c", Known(external_id="5"), state=Mapping.MAPPED)
+    put("d", Known(external_id="6"), state=Mapping.MAPPED)
+    with storage.locked(LOCATION_ID):
+        storage.forget(LOCATION_ID, "c", None, AT)
+    assert written_down() == counted_anew() == (1, 0, 0)
 
 
 def test_an_id_is_enough_even_before_jane_has_told_of_the_person() -> None:

@@ -173,6 +173,26 @@ def test_when_the_days_calls_are_used_up_it_stops_until_the_next_day(
     assert ghl.meter.broken == 0
 
 
+def test_a_day_that_ends_with_the_probe_is_over_for_the_search(ghl: World) -> None:
+    ghl.meter.daily = 1
+    exit_code, text = sync()
+    assert (exit_code, "the calls of this day are used up" in text) == (1, True)
+    assert dict(ghl.calls) == {"location": 1}
+    assert ghl.meter.broken == 0
+
+
+def test_a_day_that_ends_with_a_page_that_is_too_large_is_over(ghl: World) -> None:
+    ghl.meter.most = 100
+    ghl.bulk = 30_000
+    ghl.meter.daily = 2
+    exit_code, text = sync()
+    assert (exit_code, "the calls of this day are used up" in text) == (1, True)
+    # The next process is told as well.
+    assert sync()[0] == 1
+    assert dict(ghl.calls) == {"location": 1, "search": 1}
+    assert ghl.meter.broken == 0
+
+
 def test_five_failures_of_one_page_stop_it_and_the_next_run_goes_on_from_there(
     ghl: World, clock: Clock
 ) -> None:
@@ -191,6 +211,28 @@ def test_five_failures_of_one_page_stop_it_and_the_next_run_goes_on_from_there(
     exactly(ghl)
     assert SyncRun.objects.count() == 1
     assert newest_run().resumed == 1
+
+
+def test_a_page_that_fails_two_runs_is_left_and_the_list_is_read_anew(ghl: World) -> None:
+    """The cursor may be what fails: it is not asked for every hour for ever."""
+    ghl.meter.most = 100
+    for call in range(3, 8):
+        ghl.fail_at("search", call, "503")
+    assert sync()[0] == 1
+    ghl.set_fault("location", "503")
+    assert sync()[0] == 1
+    stopped = newest_run()
+    assert (stopped.resumed, stopped.in_probe) == (1, True)
+    assert stopped.cursor, "GoHighLevel was down, which says nothing about the cursor"
+    ghl.clear_faults()
+    ghl.set_fault("search", "503")
+    assert sync()[0] == 1
+    stopped.refresh_from_db()
+    assert (stopped.resumed, stopped.in_probe, stopped.cursor) == (2, False, None)
+    ghl.clear_faults()
+    assert sync()[0] == 0
+    assert (SyncRun.objects.count(), newest_run().pages) == (2, 7)
+    exactly(ghl)
 
 
 def test_a_rejected_token_in_the_middle_starts_anew_afterwards(ghl: World) -> None:
@@ -265,6 +307,35 @@ def test_a_list_that_ends_early_makes_nothing_gone(ghl: World) -> None:
     assert exit_code == 1
     assert "140 contacts that were announced did not come; 640 contacts" in text
     assert not ContactMapping.objects.filter(state="gone").exists()
+
+
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_list_without_a_total_that_lacks_most_of_what_is_known_makes_nothing_gone(
+    ghl: World, size: int
+) -> None:
+    ghl.meter.most = 100
+    sync()
+    ghl.tells_total, ghl.size = False, size
+    exit_code, text = sync()
+    assert exit_code == 1
+    assert f"no total was told, and only {size} of 640 contacts known here came" in text
+    assert newest_run().result == "partial"
+    assert not ContactMapping.objects.filter(state="gone").exists()
+
+
+def test_a_list_without_a_total_that_has_most_of_what_is_known_is_believed(ghl: World) -> None:
+    ghl.meter.most = 100
+    sync()
+    ghl.tells_total, ghl.size = False, 400
+    assert sync()[0] == 0
+    exactly(ghl)
+
+
+def test_one_contact_is_told_of_in_the_singular(ghl: World) -> None:
+    ghl.change(5, id=None)
+    assert "WARNING - 1 contact came without a usable id; 639 contacts" in sync()[1]
+    ghl.total = 641
+    assert "WARNING - 1 contact that was announced did not come" in sync()[1]
 
 
 def test_an_older_page_does_not_overwrite_what_is_newer(ghl: World, now: dt.datetime) -> None:
@@ -363,6 +434,22 @@ def test_a_dead_run_of_yesterday_is_closed_and_a_new_one_begins(now: dt.datetime
     assert new.pk != dead.pk
     dead.refresh_from_db()
     assert (dead.result, dead.finished_at) == ("failed", now)
+
+
+def test_taking_a_run_over_does_not_make_it_younger(now: dt.datetime) -> None:
+    dead = claim(LOCATION_ID, now - 25 * HOUR)
+    taken = claim(LOCATION_ID, now - 2 * HOUR)
+    assert dead is not None and taken is not None
+    assert (taken.pk, taken.resumed) == (dead.pk, 1)
+    # Stopped or dead, it is not gone on with a day after it began.
+    stopped = SyncRun.objects.filter(pk=dead.pk)
+    stopped.update(finished_at=now, result="failed", state="unavailable", cursor=[1])
+    new = claim(LOCATION_ID, now)
+    assert new is not None and new.pk != dead.pk
+    SyncRun.objects.filter(pk=new.pk).delete()
+    stopped.update(finished_at=None, result="", state="")
+    new = claim(LOCATION_ID, now)
+    assert new is not None and new.pk != dead.pk
 
 
 def test_a_run_that_was_taken_over_stops_at_its_next_page_and_leaves_no_trace(

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Avg, Count, Q, QuerySet, Sum
@@ -28,6 +29,7 @@ from integrations.read_only import (
     choice_filter,
     label,
     to_the_second,
+    yes_or_no,
 )
 from integrations.span import SpanFilter, SpanList
 
@@ -78,14 +80,23 @@ class RunList(SpanList):
         ]
 
 
+def _of_the_location(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """As the card has them: after a change of location those of the old one are history."""
+    location_id = settings.GOHIGHLEVEL_LOCATION_ID
+    return rows.filter(location_id=location_id) if location_id else rows
+
+
 class MappingList(ReadOnlyList):
     figures_title = "Contacts now"
     figures_problem = ""
 
+    def get_queryset(self, request: HttpRequest, *args: Any) -> QuerySet[Any]:
+        return _of_the_location(super().get_queryset(request, *args))
+
     @cached_property
     def figures(self) -> list[tuple[str, str]]:
         """The numbers of the card: written down, so that no list counts a big table."""
-        found = Location.objects.aggregate(
+        found = _of_the_location(Location.objects.all()).aggregate(
             mapped=Sum("mapped", default=0),
             unmatched=Sum("unmatched", default=0),
             ambiguous=Sum("ambiguous", default=0),
@@ -146,7 +157,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     list_filter = (StartedSpan, choice_filter("result", "result", Result.choices), WHY)
     ordering = ("-started_at", "-id")
     fieldsets: ClassVar = (
-        (None, {"fields": ("location_id", "outcome", "in_words", "why")}),
+        (None, {"fields": ("location_id", "outcome", "in_words", "why", "failed_in_probe")}),
         ("When", {"fields": ("time", "sign_of_life", "end", "resumed")}),
         (
             "What was read",
@@ -154,6 +165,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
         ),
         ("At the end", {"fields": ("contacts", "mapped", "unmatched", "ambiguous")}),
     )
+
+    failed_in_probe = yes_or_no("in_probe", "failed in its probe")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RunList
@@ -187,13 +200,13 @@ class SyncRunAdmin(ReadOnlyAdmin):
 class ContactMappingAdmin(ReadOnlyAdmin):
     list_title = "GoHighLevel contacts and their Jane persons"
     change_list_template = "admin/figures_list.html"
-    list_display = ("contact_id", "outcome", "rule", "person_id", "changed")
+    list_display = ("contact_id", "outcome", "rule", "person_id", "external_id", "changed")
     list_filter = (
         choice_filter("state", "state", [one for one in Mapping.choices if one[0]]),
         choice_filter("rule", "rule", [one for one in Rule.choices if one[0]]),
     )
-    search_fields = ("contact_id", "person_id")
-    search_help_text = "A whole contact id or Jane person id"
+    search_fields = ("contact_id", "person_id", "external_id")
+    search_help_text = "A whole contact id, Jane person id or person's id there"
     ordering = ("-id",)
     # Not the hash: it is good for comparing, and who can read it could test addresses.
     fields: ClassVar = (
@@ -210,9 +223,11 @@ class ContactMappingAdmin(ReadOnlyAdmin):
         wanted = search_term.strip()
         if not wanted:
             return queryset, False
-        # The index leaves the empty ones out; SQLite uses it only if the query says so too.
+        # The indexes leave the empty ones out; SQLite uses them only if the query says so too.
         person = Q(person_id=wanted) & ~Q(person_id="")
-        return queryset.filter(Q(contact_id=wanted) | person), False
+        # Ambiguous contacts belong to nobody yet, but compete for the person that they name.
+        named = Q(external_id=wanted) & ~Q(external_id="")
+        return queryset.filter(Q(contact_id=wanted) | person | named), False
 
     @admin.display(description="state")
     def outcome(self, row: ContactMapping) -> SafeString:

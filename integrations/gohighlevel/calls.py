@@ -55,19 +55,19 @@ class Caller:
         # The newest that was told, less the calls that were not answered since.
         self._left: int | None = None
         self._interval = INTERVAL_SECONDS
+        # What is left of the day, and when that was told.
+        self._daily: tuple[int | None, dt.datetime | None] = (None, None)
 
     def now(self) -> dt.datetime:
         return self._began_at + dt.timedelta(seconds=boot_clock() - self._began)
 
     def heed(self, location: Location | None) -> None:
-        """Limits that an earlier process was told of hold for this one too. Raises `Stopped`."""
+        """Limits that an earlier process was told of hold for this one too."""
         if location is None:
             return
-        now = self.now()
-        if over_for_today(location.calls_left, location.calls_left_at, now):
-            raise Stopped(State.THROTTLED, USED_UP)
+        self._daily = (location.calls_left, location.calls_left_at)
         if location.rest_until is not None:
-            self._rest = max(0.0, (location.rest_until - now).total_seconds())
+            self._rest = max(0.0, (location.rest_until - self.now()).total_seconds())
 
     def ask(self, call: Callable[[], T]) -> T:
         """One call with what patience it takes. Raises `Stopped`, or `ApiError` if too large."""
@@ -78,6 +78,7 @@ class Caller:
             except ApiError as error:
                 self._learn(error.limits)
                 if error.too_large:
+                    self._note(error.limits)
                     raise
                 self._weigh(error, delay)
             else:
@@ -103,6 +104,8 @@ class Caller:
 
     def _learn(self, limits: Limits) -> None:
         """What an answer says about the next call; without one, what is known from before."""
+        if limits.daily_left is not None:
+            self._daily = (limits.daily_left, self.now())
         if limits.left is not None:
             self._left, self._interval = limits.left, limits.interval
         elif self._left:
@@ -110,7 +113,9 @@ class Caller:
         self._rest = max(limits.rest, self._interval if self._left == 0 else 0.0)
 
     def _wait(self) -> None:
-        """Rest as long as was asked for, with signs of life."""
+        """Rest as long as was asked for, with signs of life. Raises `Stopped`."""
+        if over_for_today(*self._daily, self.now()):
+            raise Stopped(State.THROTTLED, USED_UP)
         if self._rest > LONGEST_REST:
             raise Stopped(State.THROTTLED, f"asked to wait for {self._rest:.0f} s")
         while self._rest > 0:

@@ -48,7 +48,6 @@ class LocalGoHighLevel(DemoPart):
     def __init__(self) -> None:
         self._world = _world()
         self._trouble = ""
-        self._uninstalled = False
 
     @staticmethod
     def settings(site: str, port: int) -> dict[str, str]:
@@ -73,7 +72,7 @@ class LocalGoHighLevel(DemoPart):
 
     def state(self) -> str:
         sentences = [TROUBLES[self._trouble][2]] if self._trouble else []
-        if self._uninstalled:
+        if _uninstalled():
             sentences.append("The app is uninstalled.")
         return " ".join(sentences)
 
@@ -114,13 +113,11 @@ class LocalGoHighLevel(DemoPart):
         self._world.clear_faults()
         self._trouble = ""
         _forget_the_last_check()
-        if self._uninstalled:
+        if _uninstalled():
             self._tell("INSTALL")
-            self._uninstalled = False
 
     def _uninstall(self) -> None:
         self._tell("UNINSTALL")
-        self._uninstalled = True
 
     def _tell(self, kind: str) -> None:
         now = timezone.now().isoformat()
@@ -136,6 +133,13 @@ class LocalGoHighLevel(DemoPart):
             )
         except ExchangeError:
             pass  # the product is being stopped
+
+
+def _uninstalled() -> bool:
+    """As the product knows it, which outlives this process."""
+    found = Location.objects.filter(location_id=LOCATION_ID).exclude(uninstalled_at=None).exists()
+    connection.close()
+    return found
 
 
 def _forget_the_last_check() -> None:

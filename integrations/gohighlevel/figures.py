@@ -8,8 +8,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
+from integrations.base import Movement
 from integrations.gohighlevel.models import Mapping, Result
 from integrations.gohighlevel.runs import ALIVE
+from integrations.levels import Level
 from integrations.sql import moment, rows
 
 _KNOWN = f"""
@@ -22,7 +24,11 @@ _KNOWN = f"""
          WHERE f.location_id = %(location)s AND f.ok = FALSE AND f.checked_at > COALESCE(
             (SELECT MAX(g.checked_at) FROM gohighlevel_locationcheck g
              WHERE g.location_id = %(location)s AND g.ok = TRUE), %(ever)s)) END,
-        r.finished_at, r.result, r.state, r.why,
+        COALESCE((SELECT MIN(e.checked_at) FROM gohighlevel_locationcheck e
+            WHERE e.location_id = %(location)s), l.installed_at),
+        (SELECT since FROM integrations_integrationstatus
+         WHERE integration = 'gohighlevel' AND account = '' AND level = '{Level.HEALTHY}'),
+        r.finished_at, r.result, r.state, r.why, r.in_probe,
         d.finished_at, d.result, d.why,
         EXISTS (SELECT 1 FROM gohighlevel_syncrun
                 WHERE location_id = %(location)s AND finished_at IS NULL
@@ -58,18 +64,20 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that has ended. `state` is `ok` or a code of the contract."""
+    """A run that has ended. `state` is `ok` or a code; `in_probe`: that is where it failed."""
 
     at: dt.datetime
     result: str
     state: str
     why: str
+    in_probe: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """`ended`: the newest run that has ended; `completed`: the newest that saw all contacts;
-    `running`: one is alive."""
+    `running`: one is alive; `first_at`: the first that is known of the location;
+    `healthy_since`: as the status of the integrations has it."""
 
     name: str
     uninstalled_at: dt.datetime | None
@@ -81,6 +89,8 @@ class Known:
     ambiguous: int
     check: Check | None
     last_ok_at: dt.datetime | None
+    first_at: dt.datetime | None
+    healthy_since: dt.datetime | None
     ended: Run | None
     completed: Run | None
     running: bool
@@ -95,8 +105,9 @@ def known(location_id: str, now: dt.datetime) -> Known:
     moments = {"ever": dt.datetime(2000, 1, 1, tzinfo=dt.UTC), "alive": now - ALIVE}
     (found,) = rows(_KNOWN, {"location": location_id, **moments})
     name, uninstalled, probing, left, left_at, mapped, unmatched, ambiguous, *rest = found
-    at, state, http_status, message, latency, last_ok, failing, *runs = rest
-    ended_at, result, ended_state, why, completed_at, completed_result, remark, running = runs
+    at, state, http_status, message, latency, last_ok, failing, first, healthy, *runs = rest
+    ended_at, result, ended_state, why, in_probe, *last, running = runs
+    completed_at, completed_result, remark = last
     return Known(
         name=name or "",
         uninstalled_at=moment(uninstalled),
@@ -108,21 +119,34 @@ def known(location_id: str, now: dt.datetime) -> Known:
         ambiguous=ambiguous or 0,
         check=_check(moment(at), state, http_status, message, latency, moment(failing)),
         last_ok_at=moment(last_ok),
-        ended=_run(moment(ended_at), result, ended_state, why),
-        completed=_run(moment(completed_at), completed_result, "ok", remark),
+        first_at=moment(first),
+        healthy_since=moment(healthy),
+        ended=_run(moment(ended_at), result, ended_state, why, in_probe),
+        completed=_run(moment(completed_at), completed_result, "ok", remark, False),
         running=bool(running),
     )
 
 
-def last_movement(location_id: str, now: dt.datetime) -> dt.datetime | None:
-    """The vendor's own clock of the contact that changed last."""
-    found = rows(
-        "SELECT contact_updated_at FROM gohighlevel_contactmapping "
-        "WHERE location_id = %s AND contact_updated_at <= %s AND state <> %s "
-        "ORDER BY contact_updated_at DESC LIMIT 1",
-        [location_id, now, Mapping.GONE.value],
-    )
-    return moment(found[0][0]) if found else None
+_MOVEMENT = f"""
+    SELECT
+        (SELECT contact_updated_at FROM gohighlevel_contactmapping
+         WHERE location_id = %(location)s AND contact_updated_at <= %(now)s
+            AND state <> '{Mapping.GONE}'
+         ORDER BY contact_updated_at DESC LIMIT 1),
+        (SELECT MAX(finished_at) FROM gohighlevel_syncrun
+         WHERE location_id = %(location)s AND finished_at <= %(now)s
+            AND result <> '{Result.FAILED}'),
+        (SELECT heard_at FROM gohighlevel_contactmapping
+         WHERE location_id = %(location)s AND heard_at IS NOT NULL AND heard_at <= %(now)s
+         ORDER BY heard_at DESC LIMIT 1)
+"""  # noqa: S608  # names of our own; values travel as parameters
+
+
+def last_movement(location_id: str, now: dt.datetime) -> Movement:
+    """By the vendor's own clock of the contact that changed last; and when we looked last."""
+    ((moved, synced, heard),) = rows(_MOVEMENT, {"location": location_id, "now": now})
+    looked = [at for at in (moment(synced), moment(heard)) if at]
+    return Movement(at=moment(moved), watched_until=max(looked, default=None))
 
 
 def _check(at: dt.datetime | None, *values: Any) -> Check | None:
@@ -139,5 +163,7 @@ def _check(at: dt.datetime | None, *values: Any) -> Check | None:
     )
 
 
-def _run(at: dt.datetime | None, result: str, state: str, why: str) -> Run | None:
-    return Run(at=at, result=result, state=state, why=why) if at else None
+def _run(at: dt.datetime | None, result: str, state: str, why: str, in_probe: bool) -> Run | None:
+    if at is None:
+        return None
+    return Run(at=at, result=result, state=state, why=why, in_probe=bool(in_probe))

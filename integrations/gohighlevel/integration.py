@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from django.conf import settings
@@ -9,13 +10,23 @@ from django.utils import timezone
 
 from integrations import times
 from integrations.addresses import address
-from integrations.base import Action, Assessment, Event, Integration, Metric, Step, not_set_up
+from integrations.base import (
+    Action,
+    Assessment,
+    Event,
+    Integration,
+    Metric,
+    Movement,
+    Step,
+    not_set_up,
+)
 from integrations.gohighlevel import figures, set_up
 from integrations.gohighlevel.figures import Known, Run
 from integrations.gohighlevel.judgement import Judgement, judge
+from integrations.gohighlevel.limits import told_today
 from integrations.gohighlevel.models import LocationCheck, Result, SyncRun
 from integrations.gohighlevel.probing import probe_for_page
-from integrations.gohighlevel.states import OK, WORDS, State, title
+from integrations.gohighlevel.states import OK, WORDS, State, counted, title
 from integrations.gohighlevel.webhook import GoHighLevelWebhook
 from integrations.levels import Level
 from integrations.set_up import set_up_button, set_up_link
@@ -31,15 +42,18 @@ class GoHighLevel(Integration):
     demo = "integrations.gohighlevel.demo.LocalGoHighLevel"
 
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
-        missing = set_up.missing_settings()
-        if missing:
-            return not_set_up(
+        if not set_up.is_set_up():
+            missing, problem = set_up.missing_settings(), set_up.problem_with_settings()
+            found = not_set_up(
                 self,
                 accounts,
                 impact="Contacts in GoHighLevel are not compared yet.",
                 missing=" and ".join(missing),
                 links=[set_up_link(self.slug)],
             )
+            if not problem:
+                return found
+            return [replace(one, facts=[*(one.facts if missing else []), problem]) for one in found]
         if accounts is not None and "" not in accounts:
             return []
         known = figures.known(settings.GOHIGHLEVEL_LOCATION_ID, now)
@@ -48,19 +62,19 @@ class GoHighLevel(Integration):
     def check(self, account: str, now: dt.datetime, user_id: int | None) -> Assessment | None:
         if account:
             return None
-        if not set_up.missing_settings():
+        if set_up.is_set_up():
             probe_for_page(settings.GOHIGHLEVEL_LOCATION_ID, now)
         return self.assess(now)[0]
 
     def history(self, account: str, now: dt.datetime) -> list[Event]:
-        if account or set_up.missing_settings():
+        if account or not set_up.is_set_up():
             return []
         location_id = settings.GOHIGHLEVEL_LOCATION_ID
         events = [*_runs(location_id, now), *_failures(location_id, now)]
         return sorted(events, key=lambda event: event.starts_at, reverse=True)
 
-    def last_movement(self, now: dt.datetime) -> dt.datetime | None:
-        if not settings.GOHIGHLEVEL_LOCATION_ID:
+    def last_movement(self, now: dt.datetime) -> Movement | None:
+        if not set_up.is_set_up():
             return None
         return figures.last_movement(settings.GOHIGHLEVEL_LOCATION_ID, now)
 
@@ -96,6 +110,8 @@ def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessm
         links=_links(known, state),
         since=judgement.since,
         checked_at=check.at if check else None,
+        # That nothing has completed for a while is evidence too.
+        judged_at=now,
         last_success_at=known.last_ok_at,
         metrics={
             "contacts": known.contacts,
@@ -106,13 +122,13 @@ def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessm
             "last_sync_result": known.ended.result if known.ended else None,
         },
         facts=_facts(known, now),
-        tiles=_tiles(known),
+        tiles=_tiles(known, now),
         support=_support(known),
         checking=known.probing_until is not None and known.probing_until > now,
     )
 
 
-def _tiles(known: Known) -> list[Metric]:
+def _tiles(known: Known, now: dt.datetime) -> list[Metric]:
     completed = known.completed
     return [
         Metric(
@@ -122,7 +138,7 @@ def _tiles(known: Known) -> list[Metric]:
         ),
         Metric(
             label="Last sync",
-            value=times.clock(completed.at) if completed else NOT_SYNCED,
+            value=_when(completed, now) if completed else NOT_SYNCED,
             note=Result(known.ended.result).label if known.ended else "",
         ),
     ]
@@ -141,16 +157,16 @@ def _facts(known: Known, now: dt.datetime) -> list[str]:
         facts.append(f"Synced {_when(known.completed, now)}, {known.completed.why or 'all well'}")
     ended = known.ended
     if ended and ended.result == Result.FAILED:
-        facts.append(f"The sync at {_when(ended, now)} did not finish")
+        facts.append(f"The sync of {_when(ended, now)} did not finish")
     if known.running:
         facts.append("A sync is under way")
     if known.contacts:
         facts.append(f"{known.mapped:,} of {known.contacts:,} contacts mapped")
         if known.unmatched or known.ambiguous:
             facts.append(f"{known.unmatched:,} unmatched · {known.ambiguous:,} ambiguous")
-    told = known.calls_left_at
-    if known.calls_left is not None and told and now - told < DAY:
-        facts.append(f"{known.calls_left:,} calls left today")
+    left = known.calls_left
+    if left is not None and told_today(known.calls_left_at, now):
+        facts.append(f"{left:,} call{'' if left == 1 else 's'} left today")
     return facts
 
 
@@ -214,7 +230,7 @@ def _spell(runs: list[SyncRun]) -> Event:
     level = State(last.state).level if known else Level.WARNING
     notes = [
         f"{len(runs)} syncs" if len(runs) > 1 else "",
-        f"{last.seen:,} contacts read" if failed else f"{last.contacts or 0:,} contacts",
+        f"{counted(last.seen)} read" if failed else counted(last.contacts or 0),
         last.why,
     ]
     return Event(

@@ -51,7 +51,12 @@ def over_for_today(calls_left: int | None, told_at: dt.datetime | None, now: dt.
 
     Where their day ends is not documented; UTC is what their other clocks use.
     """
-    return calls_left == 0 and told_at is not None and _utc_day(told_at) == _utc_day(now)
+    return calls_left == 0 and told_today(told_at, now)
+
+
+def told_today(told_at: dt.datetime | None, now: dt.datetime) -> bool:
+    """What was told of the day's allowance still holds."""
+    return told_at is not None and _utc_day(told_at) == _utc_day(now)
 
 
 def _utc_day(at: dt.datetime) -> dt.date:

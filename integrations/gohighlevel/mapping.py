@@ -11,6 +11,7 @@ judges all contacts of a location, or just the groups that a change has touched.
 holds the lock of the location (`storage.locked`).
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from django.db.models import Count
 
 from integrations.gohighlevel.models import ContactMapping, Location, Mapping, Rule
 from integrations.models import Person
+from integrations.sql import rows
 
 # Counted by windows, and looked up in tables that have indexes: without statistics SQLite takes
 # the join of a grouped table for a small one and scans it for each row, which took 79 s for
@@ -85,6 +87,15 @@ _TOUCHED = """
             AND contact_id = %(contact)s)
 """
 
+_TALLY = f"""
+    SELECT state, COUNT(*) FROM gohighlevel_contactmapping
+    WHERE location_id = %(location)s
+        AND state IN ('{Mapping.MAPPED}', '{Mapping.UNMATCHED}', '{Mapping.AMBIGUOUS}')
+        {{touched}}
+    GROUP BY state
+"""  # noqa: S608  # names of our own; values travel as parameters
+COUNTED = (Mapping.MAPPED, Mapping.UNMATCHED, Mapping.AMBIGUOUS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -106,46 +117,67 @@ def match_all(location_id: str) -> Counts:
 
 
 def match_groups(
-    location_id: str, contact_id: str, person_ids: Collection[str], hashes: Collection[str]
-) -> Counts:
-    """Judge one contact, and those that shared or share a person's id or an address with it."""
+    location_id: str,
+    contact_id: str,
+    person_ids: Collection[str],
+    hashes: Collection[str],
+    before: str,
+) -> None:
+    """Judge one contact, and those that shared or share a person's id or an address with it.
+
+    `before` is the state that the contact itself had before it was written. Only what was
+    touched is counted: a whole location takes longer than all the rest, under its lock.
+    """
     # A person whose id a contact begins or ceases to carry may be another contact's by e-mail;
     # and whether a person is to be had by e-mail depends on who carries the id.
     people = Person.objects.exclude(email_hash="")
     named = people.filter(person_id__in=set(person_ids) - {""})
-    addresses = set(hashes) | set(named.values_list("email_hash", flat=True))
+    addresses = (set(hashes) - {""}) | set(named.values_list("email_hash", flat=True))
     alike = people.filter(email_hash__in=addresses)
     ids = set(person_ids) | set(alike.values_list("person_id", flat=True))
-    values: dict[str, Any] = {"contact": contact_id}
+    values: dict[str, Any] = {"location": location_id, "contact": contact_id}
     touched = _TOUCHED.format(ids=_list("id", ids, values), hashes=_list("hash", addresses, values))
+    others = f"{touched} AND contact_id <> %(contact)s"
+    were = Counter(_tally(values, others))
+    were[before] += 1
     _execute(location_id, values, touched=touched)
-    return count(location_id)
+    after = _tally(values, touched)
+    _adjust(location_id, {state: after.get(state, 0) - were[state] for state in COUNTED})
 
 
 def count(location_id: str) -> Counts:
     """Count the contacts, and write the numbers down for the card."""
-    rows = ContactMapping.objects.filter(
-        location_id=location_id, state__in=[Mapping.MAPPED, Mapping.UNMATCHED, Mapping.AMBIGUOUS]
-    )
-    found = dict(rows.order_by().values_list("state").annotate(Count("pk")))
-    counts = Counts(
-        **{
-            str(state): found.get(state, 0)
-            for state in (Mapping.MAPPED, Mapping.UNMATCHED, Mapping.AMBIGUOUS)
-        }
-    )
+    counted = ContactMapping.objects.filter(location_id=location_id, state__in=COUNTED)
+    found = dict(counted.order_by().values_list("state").annotate(Count("pk")))
+    counts = Counts(**{str(state): found.get(state, 0) for state in COUNTED})
     Location.objects.filter(location_id=location_id).update(
         mapped=counts.mapped, unmatched=counts.unmatched, ambiguous=counts.ambiguous
     )
     return counts
 
 
+def _tally(values: dict[str, Any], touched: str) -> dict[str, int]:
+    return dict(rows(_TALLY.format(touched=touched), values))
+
+
+def _adjust(location_id: str, change: dict[Mapping, int]) -> None:
+    """Add the differences to the numbers of the card."""
+    if not any(change.values()):
+        return
+    location = Location.objects.get(location_id=location_id)
+    figures = {state.value: getattr(location, state) + change[state] for state in COUNTED}
+    if min(figures.values()) < 0:
+        count(location_id)  # they were wrong before, and no column holds that
+    else:
+        Location.objects.filter(pk=location.pk).update(**figures)
+
+
 def _list(prefix: str, wanted: Collection[str], values: dict[str, Any]) -> str:
     """Marks for a list of values, which join the parameters."""
-    # Never empty; the conditions around it leave the empty text out.
-    named = {f"{prefix}{number}": value for number, value in enumerate(sorted({*wanted, ""}))}
+    # Without the empty text: most rows may have it, and PostgreSQL would read them all.
+    named = {f"{prefix}{number}": value for number, value in enumerate(sorted(set(wanted) - {""}))}
     values.update(named)
-    return ", ".join(f"%({name})s" for name in named)
+    return ", ".join(f"%({name})s" for name in named) or "NULL"
 
 
 def _execute(location_id: str, values: dict[str, Any], *, touched: str) -> None:

@@ -81,7 +81,8 @@ class SyncRun(models.Model):
     Its process proves itself by `owner`: every write asks for it, so a process that was thought
     dead and has been replaced stops at its next page. `cursor` is the `searchAfter` behind the
     last page that was stored; None at the beginning and after the end. `announced` is the total
-    of the first answer. `state` is `ok` or a code of the contract, `why` the words for it.
+    of the first answer. `state` is `ok` or a code of the contract, `why` the words for it;
+    `in_probe`: it was the probe that failed, so that a later good probe disproves it.
     """
 
     location_id = models.CharField(max_length=ID_LENGTH)
@@ -91,6 +92,7 @@ class SyncRun(models.Model):
     result = models.CharField(max_length=10, choices=Result.choices, blank=True)
     state = models.CharField(max_length=20, blank=True)
     why = models.CharField(max_length=200, blank=True)
+    in_probe = models.BooleanField("failed in its probe", default=False)
     owner = models.CharField(max_length=32)
     resumed = models.PositiveIntegerField(default=0)
     cursor = models.JSONField(null=True)
@@ -183,6 +185,11 @@ class ContactMapping(models.Model):
                 fields=["person_id"], name="ghl_mapped_person", condition=~Q(person_id="")
             ),
             models.Index(fields=["location_id", "contact_updated_at"], name="ghl_contact_moved"),
+            models.Index(
+                fields=["location_id", "heard_at"],
+                name="ghl_contact_heard",
+                condition=Q(heard_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

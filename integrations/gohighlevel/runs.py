@@ -11,7 +11,8 @@ from integrations.gohighlevel.states import State
 
 # A run without a sign of life for so long is dead.
 ALIVE = dt.timedelta(minutes=2)
-# What was seen longer ago says nothing about what is there now.
+# What was seen longer ago says nothing about what is there now. From when the run began: every
+# take-over is a sign of life, and would keep a run that cannot end alive for ever.
 RESUMABLE = dt.timedelta(hours=24)
 
 
@@ -22,7 +23,7 @@ def claim(location_id: str, now: dt.datetime) -> SyncRun | None:
     if running is not None:
         if running.heartbeat_at > now - ALIVE:
             return None
-        if running.heartbeat_at > now - RESUMABLE:
+        if running.started_at > now - RESUMABLE:
             return take_over(running, now)
         _same(running).update(
             finished_at=now, result=Result.FAILED, why="it died and was too old to go on with"
@@ -44,7 +45,7 @@ def _resumable(run: SyncRun, now: dt.datetime) -> bool:
         run.result == Result.FAILED
         and run.state in {State.THROTTLED, State.UNAVAILABLE}
         and run.cursor is not None
-        and run.heartbeat_at > now - RESUMABLE
+        and run.started_at > now - RESUMABLE
     )
 
 
@@ -67,6 +68,7 @@ def take_over(run: SyncRun, now: dt.datetime) -> SyncRun | None:
                 result="",
                 state="",
                 why="",
+                in_probe=False,
                 resumed=F("resumed") + 1,
             )
     except IntegrityError:

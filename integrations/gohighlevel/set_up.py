@@ -1,14 +1,42 @@
 """Whether GoHighLevel is set up, and how a person does that."""
 
+import re
+
 from django.conf import settings
 
 from integrations.base import Step
+from integrations.gohighlevel.models import ID_LENGTH
+
+_LOCATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{ID_LENGTH}}}")
+# What a header can carry.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def missing_settings() -> list[str]:
     """The names of what the sync cannot do without."""
     names = ("GOHIGHLEVEL_TOKEN", "GOHIGHLEVEL_LOCATION_ID")
     return [name for name in names if not getattr(settings, name)]
+
+
+def problem_with_settings() -> str:
+    """What is there and cannot be right, in words that repeat nothing of it; empty: nothing."""
+    token, location_id = settings.GOHIGHLEVEL_TOKEN, settings.GOHIGHLEVEL_LOCATION_ID
+    problems = []
+    if token and not _TOKEN.fullmatch(token):
+        problems.append(
+            "GOHIGHLEVEL_TOKEN is malformed: a token has no spaces and no characters like “…”"
+        )
+    if location_id and not _LOCATION_ID.fullmatch(location_id):
+        problems.append(
+            "GOHIGHLEVEL_LOCATION_ID is malformed: it is only the letters and digits behind "
+            "/location/ in the address of the sub-account"
+        )
+    return "; ".join(problems)
+
+
+def is_set_up() -> bool:
+    """Calls can be made: nothing is missing, and what is there can be sent."""
+    return not missing_settings() and not problem_with_settings()
 
 
 def steps() -> list[Step]:

@@ -117,6 +117,11 @@ WORDS: dict[State, Words] = {
 }
 
 
+def counted(contacts: int) -> str:
+    """ "1 contact", "1,204 contacts"."""
+    return f"{contacts:,} contact{'' if contacts == 1 else 's'}"
+
+
 def title(code: str) -> str:
     """What people read for a state, or for the code of a check or a run."""
     if code == OK:

@@ -90,6 +90,7 @@ def _newer(row: ContactMapping, contact: Contact, run: SyncRun) -> bool:
 def hear(location_id: str, contact: Contact, at: dt.datetime | None, now: dt.datetime) -> None:
     """A webhook told of a contact. `at`: the vendor's clock, None if it told none."""
     row = _find(location_id, contact.id)
+    before = row.state if row else ""
     if row is None:
         row = ContactMapping(location_id=location_id, contact_id=contact.id, first_seen_at=now)
     elif row.state == Mapping.GONE:
@@ -107,12 +108,14 @@ def hear(location_id: str, contact: Contact, at: dt.datetime | None, now: dt.dat
         row.contact_updated_at = at or row.contact_updated_at
     row.heard_at = now
     row.save()
-    match_groups(location_id, row.contact_id, ids | {row.external_id}, hashes | {row.email_hash})
+    ids, hashes = ids | {row.external_id}, hashes | {row.email_hash}
+    match_groups(location_id, row.contact_id, ids, hashes, before)
 
 
 def forget(location_id: str, contact_id: str, at: dt.datetime | None, now: dt.datetime) -> None:
     """A webhook told that a contact was deleted. What is left keeps a late update from it."""
     row = _find(location_id, contact_id)
+    before = row.state if row else ""
     if row is None:
         row = ContactMapping(location_id=location_id, contact_id=contact_id, first_seen_at=now)
     elif at and row.contact_updated_at and at < row.contact_updated_at:
@@ -122,7 +125,7 @@ def forget(location_id: str, contact_id: str, at: dt.datetime | None, now: dt.da
     row.rule = row.person_id = row.external_id = row.email_hash = ""
     row.contact_updated_at = at or now
     row.save()
-    match_groups(location_id, contact_id, ids, hashes)
+    match_groups(location_id, contact_id, ids, hashes, before)
 
 
 def mark_gone(run: SyncRun, now: dt.datetime) -> int:
@@ -148,6 +151,13 @@ def mark_gone(run: SyncRun, now: dt.datetime) -> int:
 def seen_by(run: SyncRun) -> int:
     """How many different contacts a run has seen."""
     return ContactMapping.objects.filter(seen_in=run).count()
+
+
+def known(location_id: str) -> int:
+    """How many contacts are there for all that is known, counted yet or not."""
+    return (
+        ContactMapping.objects.filter(location_id=location_id).exclude(state=Mapping.GONE).count()
+    )
 
 
 def _find(location_id: str, contact_id: str) -> ContactMapping | None:

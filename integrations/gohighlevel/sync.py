@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from integrations.gohighlevel import client, storage
-from integrations.gohighlevel.calls import USED_UP, Caller, Stopped, TakenOver
+from integrations.gohighlevel.calls import Caller, Stopped, TakenOver
 from integrations.gohighlevel.client import ApiError
 from integrations.gohighlevel.contact import Contact, identifier, read_contact
 from integrations.gohighlevel.limits import Limits
@@ -19,7 +19,7 @@ from integrations.gohighlevel.mapping import Counts, match_all
 from integrations.gohighlevel.models import Location, Result, SyncRun, Trigger
 from integrations.gohighlevel.probing import Probe, probe, told
 from integrations.gohighlevel.runs import claim, mine
-from integrations.gohighlevel.states import OK, State
+from integrations.gohighlevel.states import OK, State, counted
 
 TELL_EVERY = 10  # pages
 
@@ -65,11 +65,14 @@ class _Sync:
         self._caller = Caller(run, now, pause)
         self._page_limit = client.PAGE_LIMIT
         self._total: int | None = None
+        self._pages_before = run.pages
+        self._in_probe = True
 
     def run_to_the_end(self) -> Outcome:
         try:
             self._caller.heed(Location.objects.filter(location_id=self._run.location_id).first())
             self._caller.ask(self._probe)
+            self._in_probe = False
             while self._page():
                 pass
             return self._finish()
@@ -95,7 +98,6 @@ class _Sync:
             if self._page_limit == 1:
                 raise Stopped(State.UNAVAILABLE, "one contact alone is too large") from error
             self._page_limit //= 2
-            self._caller.show_life()
             return True
         records = reply.document["contacts"]
         self._total = _count(reply.document.get("total"))
@@ -104,8 +106,6 @@ class _Sync:
         if more and (cursor is None or cursor == run.cursor):
             raise Stopped(State.UNAVAILABLE, "the list of contacts does not go on", anew=True)
         self._store(records, cursor, reply.limits)
-        if more and reply.limits.used_up:
-            raise Stopped(State.THROTTLED, USED_UP)
         if run.pages % TELL_EVERY == 0:
             self._tell(f"{run.seen:,} of {max(run.seen, run.announced or 0):,} contacts")
         return more
@@ -149,15 +149,12 @@ class _Sync:
     def _finish(self) -> Outcome:
         run, now = self._run, self._caller.now()
         with storage.locked(run.location_id):
-            missing = self._missing()
-            if not missing:
+            why = self._doubt()
+            if not why:
                 storage.mark_gone(run, now)
             counts = match_all(run.location_id)
-            why = ""
-            if run.failed:
-                why = f"{run.failed:,} contacts came without a usable id"
-            if missing:
-                why = f"{missing:,} contacts that were announced did not come"
+            if run.failed and not why:
+                why = f"{counted(run.failed)} came without a usable id"
             result = Result.PARTIAL if why else Result.OK
             if not mine(run).update(
                 finished_at=now,
@@ -174,26 +171,43 @@ class _Sync:
                 raise TakenOver
         return Outcome(result=result, why=why, counts=counts)
 
-    def _missing(self) -> int:
-        """How many fewer contacts came than there were from the first page to the last.
+    def _doubt(self) -> str:
+        """Why the list may have ended early, in words; then those that did not come are not gone.
 
-        Where a list ends early, those that did not come are not gone.
+        What counts is how many there were from the first page to the last. If that was never
+        told, a list that lacks most of what is known is not believed.
         """
-        totals = [total for total in (self._run.announced, self._total) if total is not None]
-        return max(0, min(totals, default=0) - storage.seen_by(self._run) - self._run.failed)
+        run = self._run
+        came = storage.seen_by(run) + run.failed
+        totals = [total for total in (run.announced, self._total) if total is not None]
+        if totals:
+            missing = max(0, min(totals) - came)
+            were = "was" if missing == 1 else "were"
+            return f"{counted(missing)} that {were} announced did not come" if missing else ""
+        known = storage.known(run.location_id)
+        if 2 * came < known:
+            return f"no total was told, and only {came:,} of {counted(known)} known here came"
+        return ""
 
     def _stop(self, stop: Stopped) -> None:
         now = self._caller.now()
-        values: dict[str, Any] = {"cursor": None} if stop.anew else {}
+        values: dict[str, Any] = {"cursor": None} if stop.anew or self._stuck(stop) else {}
         if not mine(self._run).update(
             finished_at=now,
             heartbeat_at=now,
             result=Result.FAILED,
             state=stop.state,
             why=stop.why[:200],
+            in_probe=self._in_probe,
             **values,
         ):
             raise TakenOver
+
+    def _stuck(self, stop: Stopped) -> bool:
+        """A cursor that has failed two processes, with no page between them, may be what fails."""
+        run = self._run
+        tried = run.resumed and not self._in_probe and run.pages == self._pages_before
+        return bool(tried) and stop.state is State.UNAVAILABLE
 
 
 def _cursor(record: Any) -> Any:

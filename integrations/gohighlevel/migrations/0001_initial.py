@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('result', models.CharField(blank=True, choices=[('ok', 'OK'), ('partial', 'in part'), ('failed', 'failed')], max_length=10)),
                 ('state', models.CharField(blank=True, max_length=20)),
                 ('why', models.CharField(blank=True, max_length=200)),
+                ('in_probe', models.BooleanField(default=False, verbose_name='failed in its probe')),
                 ('owner', models.CharField(max_length=32)),
                 ('resumed', models.PositiveIntegerField(default=0)),
                 ('cursor', models.JSONField(null=True)),
@@ -100,7 +101,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'contact mapping',
                 'ordering': ['-id'],
-                'indexes': [models.Index(condition=models.Q(('external_id', ''), _negated=True), fields=['location_id', 'external_id'], name='ghl_contact_by_person'), models.Index(condition=models.Q(('email_hash', ''), _negated=True), fields=['location_id', 'email_hash'], name='ghl_contact_by_email'), models.Index(fields=['location_id', 'state'], name='ghl_contact_by_state'), models.Index(fields=['contact_id'], name='ghl_contact_by_id'), models.Index(condition=models.Q(('person_id', ''), _negated=True), fields=['person_id'], name='ghl_mapped_person'), models.Index(fields=['location_id', 'contact_updated_at'], name='ghl_contact_moved')],
+                'indexes': [models.Index(condition=models.Q(('external_id', ''), _negated=True), fields=['location_id', 'external_id'], name='ghl_contact_by_person'), models.Index(condition=models.Q(('email_hash', ''), _negated=True), fields=['location_id', 'email_hash'], name='ghl_contact_by_email'), models.Index(fields=['location_id', 'state'], name='ghl_contact_by_state'), models.Index(fields=['contact_id'], name='ghl_contact_by_id'), models.Index(condition=models.Q(('person_id', ''), _negated=True), fields=['person_id'], name='ghl_mapped_person'), models.Index(fields=['location_id', 'contact_updated_at'], name='ghl_contact_moved'), models.Index(condition=models.Q(('heard_at__isnull', False)), fields=['location_id', 'heard_at'], name='ghl_contact_heard')],
                 'constraints': [models.UniqueConstraint(fields=('location_id', 'contact_id'), name='ghl_one_contact')],
             },
         ),

@@ -37,6 +37,7 @@ class World:
         self.retry_after: float | None = None  # seconds, told with a 429
         self.bulk = 0  # characters that make each contact larger
         self.total: int | None = None  # told instead of the truth
+        self.tells_total = True
         self.calls: Counter[str] = Counter()
         self.released = threading.Event()
         self._changes: dict[int, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from integrations.gohighlevel.calls import TakenOver
 from integrations.gohighlevel.mapping import Counts
 from integrations.gohighlevel.models import Result
-from integrations.gohighlevel.set_up import missing_settings
+from integrations.gohighlevel.set_up import missing_settings, problem_with_settings
 from integrations.gohighlevel.states import State, title
 from integrations.gohighlevel.sync import Outcome, RunningAlready, synchronize
 from integrations.levels import Level
@@ -48,6 +48,8 @@ class Command(BaseCommand):
     def _sync(self, missing: list[str], watched: bool) -> tuple[Level, str]:
         if missing:
             return Level.UNKNOWN, f"not set up: {' and '.join(missing)} missing"
+        if problem := problem_with_settings():
+            return Level.UNKNOWN, f"not set up: {problem}"
         tell = self.stdout.write if watched else _silent
         try:
             outcome = synchronize(
