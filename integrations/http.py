@@ -28,6 +28,8 @@ BODY_CAP = 1024 * 1024
 # A connection that has been idle may have been forgotten by a router on the way, silently;
 # the next request on it would hang until its deadline and look like an outage.
 IDLE_SECONDS = 30
+# A connection that closes later than this has not closed just as it was used again.
+AT_ONCE_SECONDS = 1.0
 # As many as the threads of `check_quickbooks`, so that none of them waits for a connection.
 POOL_SIZE = 32
 
@@ -76,7 +78,7 @@ class Deadline:
     """A point in time after which an exchange is given up, on the boot clock.
 
     It starts when it is made. One deadline serves one exchange. `sent`: a first byte may have
-    left; `kept`: on a connection that had served an earlier exchange.
+    left, at `sent_at` on the boot clock; `kept`: on a connection that had served an earlier one.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -85,6 +87,7 @@ class Deadline:
         self._wire: socket.socket | None = None
         self.expired = False
         self.sent = False
+        self.sent_at = 0.0
         self.kept = False
 
     def remaining(self) -> float:
@@ -163,10 +166,11 @@ class _Bounded:
         # else may have repeated meanwhile. Half a request does nothing at the other side.
         if deadline.expired or deadline.remaining() <= 0:
             raise TimeoutError("too late to send")
+        now = boot_clock()
         if not deadline.sent:
-            deadline.kept = self._used_at > 0
+            deadline.sent_at, deadline.kept = now, self._used_at > 0
         deadline.sent = True
-        self._used_at = boot_clock()
+        self._used_at = now
         super().send(data)  # type: ignore[misc]
 
     def _let_go(self) -> None:
@@ -252,9 +256,9 @@ def exchange(
     """One request and its whole answer, read, capped and never redirected.
 
     An answer that is complete counts even if the deadline has passed while it was read. A GET
-    whose kept connection ends without a byte of an answer is asked again on another one: the
-    other side may close a connection at the very moment in which it is used again, which is no
-    outage (RFC 9112, 9.3.1). Nothing else is ever repeated here.
+    whose kept connection ends at once and without a byte of an answer is asked again on another
+    one: the other side may close a connection at the very moment in which it is used again,
+    which is no outage (RFC 9112, 9.3.1). Nothing else is ever repeated here.
     Raises `ExchangeError` for everything that is not a complete HTTP answer.
     """
     while True:
@@ -262,7 +266,8 @@ def exchange(
             return _attempt(session, method, url, deadline, options)
         except ExchangeError as error:
             unanswered = error.failure is Failure.NETWORK and error.status is None
-            if method != "GET" or not (unanswered and deadline.kept):
+            at_once = deadline.kept and boot_clock() - deadline.sent_at < AT_ONCE_SECONDS
+            if method != "GET" or not (unanswered and at_once):
                 raise
             deadline.sent = deadline.kept = False
 

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from integrations import http
 from integrations.http import (
     BODY_CAP,
     IDLE_SECONDS,
@@ -558,6 +559,17 @@ def test_a_connection_that_closes_as_it_is_used_again_is_no_outage(
             assert ask(session, url, 5).status_code == 200
         assert server.connections == 3
         assert server.received.count(b"GET /") == 3 + 2
+
+
+def test_a_kept_connection_that_hangs_before_it_closes_is_asked_no_more(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "AT_ONCE_SECONDS", 0.0)
+    with closing_when_used_again() as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        ask(session, url, 5)
+        assert fail(session, url, 5).failure is Failure.NETWORK
+        assert server.connections == 1
 
 
 def test_what_may_change_something_is_never_sent_twice(session: requests.Session) -> None:
