@@ -1,6 +1,7 @@
 """A demo of its own for a test: a copy of the tree, started as `make run` starts it."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -43,7 +44,9 @@ def copy_tree(folder: Path) -> Path:
 @contextmanager
 def running(tree: Path, port: int | None = None) -> Iterator[Demo]:
     """What `make run` does once the packages are there, until SIGTERM."""
-    chosen = str(port or free_port(0))
+    # Below the ports that the system hands out to clients, or one of the other tests' connections
+    # may sit on a stand-in's port by the time that it starts.
+    chosen = str(port or free_port(random.randrange(20_000, 30_000, 10)))
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     first_run = [sys.executable, "-m", "config.first_run", "--port", chosen]
     subprocess.run(first_run, cwd=tree, env=environment, check=True, timeout=60)
