@@ -41,12 +41,19 @@ def copy_tree(folder: Path) -> Path:
     return tree
 
 
+def own_port() -> int:
+    """A free port with free ones behind it for the stand-ins.
+
+    Below those that the system hands out to clients, or one of the other tests' connections may
+    sit on a stand-in's port by the time that it starts.
+    """
+    return free_port(random.randrange(20_000, 30_000, 10))
+
+
 @contextmanager
 def running(tree: Path, port: int | None = None) -> Iterator[Demo]:
     """What `make run` does once the packages are there, until SIGTERM."""
-    # Below the ports that the system hands out to clients, or one of the other tests' connections
-    # may sit on a stand-in's port by the time that it starts.
-    chosen = str(port or free_port(random.randrange(20_000, 30_000, 10)))
+    chosen = str(port or own_port())
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     first_run = [sys.executable, "-m", "config.first_run", "--port", chosen]
     subprocess.run(first_run, cwd=tree, env=environment, check=True, timeout=60)

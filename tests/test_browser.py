@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState, expect
 
 from config.first_run import write_env
-from config.server import free_port, problem_with
+from config.server import problem_with
 from tests import demo as demos
 from tests.conftest import HARBOUR
 from tests.processes import wait_for
@@ -30,17 +30,23 @@ PAGES = {
     "problem page": "/quickbooks/callback/?state=used-already",
     "disconnected page": f"/quickbooks/disconnected/?realmId={HARBOUR}",
     "missing page": "/nowhere/",
+    "set-up of Jane": "/integrations/jane/set-up/",
+    "set-up of GoHighLevel": "/integrations/gohighlevel/set-up/",
     "admin": "/admin/",
     "checks": "/admin/quickbooks/connectionhealthcheck/",
     "companies": "/admin/quickbooks/oauthtoken/",
     "company": "/admin/quickbooks/oauthtoken/1/change/",
+    "deliveries": "/admin/integrations/webhookdelivery/",
+    "memberships": "/admin/jane/membership/",
+    "contacts": "/admin/gohighlevel/contactmapping/",
+    "syncs": "/admin/gohighlevel/syncrun/",
 }
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demos.Demo]:
     tree = demos.copy_tree(tmp_path_factory.mktemp("demo"))
-    port = free_port(0)
+    port = demos.own_port()
     write_env(tree / ".env", port)
     with (tree / ".env").open("a") as settings:
         # Every load is to ask, also a second after another one did; and what hangs does so until
