@@ -64,13 +64,13 @@ def line(what: str, found: dict[str, Row]) -> str:
     if any(row.missed for row in found.values()):
         verdict = "MISSED"
     columns = "".join(f"{cell:<{COLUMN}}" for cell in cells)
-    return f"{what:<56}{columns}{target:<7}{verdict}".rstrip()
+    return f"{what:<66}{columns}{target:<7}{verdict}".rstrip()
 
 
 def main() -> int:
     began = time.monotonic()
     table = measure()
-    print("".join([" " * 56, *(f"{name:<{COLUMN}}" for name in DATABASES), "target"]))
+    print("".join([" " * 66, *(f"{name:<{COLUMN}}" for name in DATABASES), "target"]))
     for what, found in table.items():
         print(line(what, found))
     print(f"Measured in {time.monotonic() - began:.0f} s, side by side: compare ratios, not times.")
