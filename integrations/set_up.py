@@ -70,7 +70,7 @@ def send_test(request: HttpRequest, slug: str) -> HttpResponse:
     result = deliver_test(integration.webhook)
     level = messages.SUCCESS if result.arrived else messages.ERROR
     messages.add_message(request, level, result.sentence)
-    return redirect("integrations:set_up", slug)
+    return redirect(f"{reverse('integrations:set_up', args=[slug])}#test-delivery")
 
 
 def deliver_test(webhook: Webhook) -> TestResult:

@@ -150,6 +150,12 @@ def test_a_broken_card_is_for_everybody_and_its_button_at_hand(visitor: Visitor)
     assert button["y"] + button["height"] <= PHONE["height"]
 
 
+def test_the_result_of_a_test_delivery_is_in_sight(visitor: Visitor) -> None:
+    visitor.go(PAGES["set-up of Jane"])
+    visitor.page.get_by_role("button", name="Send a test delivery").click()
+    expect(visitor.page.get_by_text("The test delivery arrived.")).to_be_in_viewport()
+
+
 def test_the_control_page_is_for_everybody(visitor: Visitor, demo: demos.Demo) -> None:
     visitor.page.goto(demo.control_url)
     assert lives_up(visitor.page) == []

@@ -93,6 +93,20 @@ def test_a_test_delivery_arrives_and_counts_nowhere(
     assert (found.accepted, found.unreadable, found.last_at) == (0, 0, None)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_result_stands_beside_the_button(
+    staff_client: Client, vendor: str, live_server: LiveServer, settings: Settings
+) -> None:
+    settings.SITE_URL = live_server.url
+    path = f"/integrations/{vendor}/test-delivery/"
+    answer = staff_client.post(path)
+    address, _, anchor = answer["Location"].partition("#")
+    page = staff_client.get(address).content.decode()
+    assert page.count("The test delivery arrived.") == 1
+    *_, section = page.partition(f'<h2 id="{anchor}">Does it arrive?</h2>')
+    assert "The test delivery arrived." in section.partition("Send a test delivery")[0]
+
+
 @pytest.fixture
 def elsewhere(settings: Settings) -> Iterator[type[BaseHTTPRequestHandler]]:
     """Some other server stands where SITE_URL leads."""
