@@ -16,7 +16,7 @@ from config.server import problem_with
 from tests import demo as demos
 from tests.conftest import HARBOUR
 from tests.processes import wait_for
-from tests.walk import PHONE, Visitor, lives_up, visiting
+from tests.walk import DESKTOP, PHONE, Visitor, lives_up, visiting
 
 pytestmark = pytest.mark.browser
 
@@ -148,6 +148,17 @@ def test_a_broken_card_is_for_everybody_and_its_button_at_hand(visitor: Visitor)
     assert button is not None
     assert button["height"] >= 48
     assert button["y"] + button["height"] <= PHONE["height"]
+
+
+def test_a_long_note_in_the_history_wraps(visitor: Visitor) -> None:
+    """On a desktop, too: a sync that failed says why, in up to 200 characters."""
+    page = visitor.page
+    visitor.go(PAGES["history"])
+    note = page.get_by_role("cell", name=re.compile("contacts")).first
+    note.evaluate("(cell, text) => { cell.textContent = text; }", "25 syncs, 231 contacts, " * 8)
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
 def test_the_result_of_a_test_delivery_is_in_sight(visitor: Visitor) -> None:
