@@ -26,6 +26,7 @@ from integrations.read_only import (
     NOTHING,
     ReadOnlyAdmin,
     ReadOnlyList,
+    WholeValueAdmin,
     choice_filter,
     label,
     to_the_second,
@@ -197,7 +198,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ContactMapping)
-class ContactMappingAdmin(ReadOnlyAdmin):
+class ContactMappingAdmin(WholeValueAdmin):
     list_title = "GoHighLevel contacts and their Jane persons"
     change_list_template = "admin/figures_list.html"
     list_display = ("contact_id", "outcome", "rule", "person_id", "external_id", "changed")
@@ -205,6 +206,7 @@ class ContactMappingAdmin(ReadOnlyAdmin):
         choice_filter("state", "state", [one for one in Mapping.choices if one[0]]),
         choice_filter("rule", "rule", [one for one in Rule.choices if one[0]]),
     )
+    # Ambiguous contacts belong to nobody yet, but compete for the person that they name.
     search_fields = ("contact_id", "person_id", "external_id")
     search_help_text = "A whole contact id, Jane person id or person's id there"
     ordering = ("-id",)
@@ -216,18 +218,6 @@ class ContactMappingAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return MappingList
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        wanted = search_term.strip()
-        if not wanted:
-            return queryset, False
-        # The indexes leave the empty ones out; SQLite uses them only if the query says so too.
-        person = Q(person_id=wanted) & ~Q(person_id="")
-        # Ambiguous contacts belong to nobody yet, but compete for the person that they name.
-        named = Q(external_id=wanted) & ~Q(external_id="")
-        return queryset.filter(Q(contact_id=wanted) | person | named), False
 
     @admin.display(description="state")
     def outcome(self, row: ContactMapping) -> SafeString:

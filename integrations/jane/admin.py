@@ -24,8 +24,8 @@ from integrations.jane.models import Kind, Membership, MembershipChange
 from integrations.levels import Level
 from integrations.read_only import (
     FixedFilter,
-    ReadOnlyAdmin,
     ReadOnlyList,
+    WholeValueAdmin,
     choice_filter,
     label,
     to_the_second,
@@ -108,7 +108,7 @@ class MembershipList(ReadOnlyList):
 
 
 @admin.register(Membership)
-class MembershipAdmin(ReadOnlyAdmin):
+class MembershipAdmin(WholeValueAdmin):
     list_title = "Memberships from Jane"
     change_list_template = "admin/figures_list.html"
     change_form_template = "admin/jane/membership/change_form.html"
@@ -124,14 +124,6 @@ class MembershipAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return MembershipList
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        wanted = search_term.strip()
-        if not wanted:
-            return queryset, False
-        return queryset.filter(Q(vendor_id=wanted) | Q(person_id=wanted)), False
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
         changes = MembershipChange.objects.none()
@@ -170,7 +162,7 @@ class ChangeSpanFilter(SpanFilter):
 
 
 @admin.register(MembershipChange)
-class MembershipChangeAdmin(ReadOnlyAdmin):
+class MembershipChangeAdmin(WholeValueAdmin):
     list_title = "Changes of memberships"
     list_display = ("time", "kind", "person", "membership", "status", "ends_on")
     list_display_links = ("time",)
@@ -180,15 +172,6 @@ class MembershipChangeAdmin(ReadOnlyAdmin):
     search_help_text = "A whole membership id or person id"
     ordering = ("-at", "-id")
     fields: ClassVar = ("time", "kind", "person", "membership", "status", "ends_on")
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        wanted = search_term.strip()
-        if not wanted:
-            return queryset, False
-        whose = Q(membership__vendor_id=wanted) | Q(membership__person_id=wanted)
-        return queryset.filter(whose), False
 
     @admin.display
     def time(self, row: MembershipChange) -> str:

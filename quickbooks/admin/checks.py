@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
@@ -15,8 +14,8 @@ from integrations.levels import Level
 from integrations.read_only import (
     NOTHING,
     FixedFilter,
-    ReadOnlyAdmin,
     ReadOnlyList,
+    WholeValueAdmin,
     label,
     to_the_second,
     yes_or_no,
@@ -91,7 +90,7 @@ class CheckList(ReadOnlyList):
 
 
 @admin.register(ConnectionHealthCheck)
-class ConnectionHealthCheckAdmin(ReadOnlyAdmin):
+class ConnectionHealthCheckAdmin(WholeValueAdmin):
     list_title = "Check history"
     change_list_template = "admin/quickbooks/connectionhealthcheck/change_list.html"
     list_display = (
@@ -123,15 +122,6 @@ class ConnectionHealthCheckAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CheckList
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        tid = search_term.strip()
-        if not tid:
-            return queryset, False
-        # The index leaves the empty ones out; SQLite uses it only if the query says so too.
-        return queryset.exclude(intuit_tid="").filter(intuit_tid=tid), False
 
     def complete(self, rows: list[Any]) -> None:
         name_companies(rows)
