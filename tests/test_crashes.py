@@ -100,7 +100,7 @@ def dust_settles(simulator: Simulator) -> None:
     # Connections are taken in the order in which they came: after this one all are on record.
     with urllib.request.urlopen(simulator.discovery_url) as answer:
         answer.read()
-    wait_for(lambda: not simulator._server._open, "requests of the dead")
+    wait_for(lambda: not simulator._open, "requests of the dead")
     if connection.vendor == "postgresql":
         wait_for(_no_session_is_left, "sessions of the dead")
 

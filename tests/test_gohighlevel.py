@@ -1,6 +1,7 @@
 """GoHighLevel: what each answer means, what people read, what the command prints and returns."""
 
 import datetime as dt
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -533,6 +534,14 @@ def test_the_stand_in_starts_nowhere_but_in_the_demo_and_the_tests(settings: Set
     settings.TESTING = settings.DEMO = False
     with pytest.raises(RuntimeError, match="demo"):
         Simulator(World())
+
+
+def test_its_reset_is_one_and_no_mere_end(ghl: World, running: Simulator) -> None:
+    ghl.set_fault("location", "reset")
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as client:
+        client.sendall(f"GET /locations/{LOCATION_ID} HTTP/1.1\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
 
 
 # ── reading ─────────────────────────────────────────────────────────────────

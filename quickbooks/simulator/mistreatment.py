@@ -1,6 +1,7 @@
 """What no orderly server does. Each function has the raw socket, which is closed afterwards."""
 
-from quickbooks.simulator.wire import JSON, Wire, head
+from integrations.stand_in import head
+from quickbooks.simulator.wire import JSON, Wire
 
 DRIP_LENGTH = 100_000  # below any sensible cap: only a deadline ends it
 GIGABYTE = 1 << 30

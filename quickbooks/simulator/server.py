@@ -1,29 +1,20 @@
 """The stand-in as an HTTP server on the loopback interface."""
 
-import contextlib
-import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from types import TracebackType
-from typing import Any, Self
-
-from django.conf import settings
 
 from integrations.demo import DemoPart
+from integrations.stand_in import MAX_BODY, Handler, StandIn
 from quickbooks.simulator import endpoints, pages
 from quickbooks.simulator.request import Request, is_loopback
-from quickbooks.simulator.wire import RESET_ON_CLOSE, Reply, Wire
+from quickbooks.simulator.wire import Reply, Wire
 from quickbooks.simulator.world import World
 
-MAX_BODY = 1 << 20
-POLL_SECONDS = 0.05
 
+class Simulator(StandIn):
+    """Intuit on a local port."""
 
-class Simulator:
-    """Intuit on a local port, from start() to stop()."""
+    vendor = "QuickBooks"
 
     def __init__(
         self,
@@ -35,43 +26,21 @@ class Simulator:
         on_change: Callable[[World], None] | None = None,
         others: Mapping[str, DemoPart] | None = None,
     ) -> None:
-        if not (getattr(settings, "DEMO", False) or getattr(settings, "TESTING", False)):
-            raise RuntimeError("The QuickBooks simulator runs only in the demo and in the tests.")
         if not is_loopback(host):
             raise ValueError(
                 f"The QuickBooks simulator listens on this machine only, not on {host!r}."
             )
+        super().__init__(_Handler, port, host)
         self.world = world
         self.home_url = home_url
         self.others = others or {}
         self._on_change = on_change
         self._saving = threading.Lock()
-        self._server = _Server((host, port), self)
-        self._thread: threading.Thread | None = None
-        self.port: int = self._server.server_address[1]
-        self.url = f"http://{host}:{self.port}"
         self.api_url = self.url
         self.discovery_url = self.url + endpoints.DISCOVERY
         self.control_url = self.url + pages.CONTROL
 
-    def start(self) -> Self:
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            args=(POLL_SECONDS,),
-            name="quickbooks-simulator",
-            daemon=True,
-        )
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """At once: whatever hangs is let go, and kept-alive connections are closed as well."""
-        if self._thread:
-            self._server.shutdown()
-            self._thread.join()
-            self._thread = None
-        self._server.server_close()
-        self._server.hang_up()
+    def let_go(self) -> None:
         self.world.release()
 
     def changed(self) -> None:
@@ -80,68 +49,12 @@ class Simulator:
             with self._saving:  # one at a time, so that an older state never overwrites a newer one
                 self._on_change(self.world)
 
-    def __enter__(self) -> Self:
-        return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+class _Handler(Handler):
+    server: Simulator
 
-
-class _Server(ThreadingTCPServer):
-    # Not HTTPServer, which asks the DNS for this machine's full name when it starts.
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], simulator: Simulator) -> None:
-        self.simulator = simulator
-        self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        with contextlib.suppress(OSError):
-            if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == RESET_ON_CLOSE:
-                # Without the FIN that would turn the reset into a mere end.
-                self.close_request(request)
-                return
-        super().shutdown_request(request)
-
-    def hang_up(self) -> None:
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that hung up is daily bread here
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else every kept-alive answer waits 40 ms for a delayed ACK
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent: the calls are on record in the world."""
-
-    def _serve(self) -> None:
-        simulator = self.server.simulator
+    def respond(self) -> None:
+        simulator = self.server
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > MAX_BODY:
             self.close_connection = True
@@ -166,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _serve_machine(self, request: Request, endpoint: str) -> None:
-        simulator = self.server.simulator
+        simulator = self.server
         world = simulator.world
         wire = Wire(self.connection, world.released(), world.now(), request.bearer)
         call = endpoints.record(world, request, endpoint)

@@ -4,25 +4,17 @@ import json
 import secrets
 import select
 import socket
-import struct
 import threading
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http import HTTPStatus
+
+from integrations.stand_in import head, reset_on_close
 
 JSON = "application/json;charset=UTF-8"
 XML = "application/xml;charset=UTF-8"
 HTML = "text/html; charset=utf-8"
 TICK = 0.02
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST instead of FIN
-
-
-def head(status: int, headers: dict[str, str]) -> bytes:
-    """Status line and headers."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +92,4 @@ class Wire:
 
     def reset(self) -> None:
         """Let the close that follows be an RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        reset_on_close(self.sock)
