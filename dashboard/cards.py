@@ -9,11 +9,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard.strip import Strip, draw
-from dashboard.times import moment
 from integrations.addresses import address
 from integrations.base import Action, Assessment
 from integrations.levels import Level
 from integrations.registry import assess_all
+from integrations.times import moment
 
 NO_ACCOUNT = "-"  # stands for the empty account in a URL
 PAIR = '<div><dt>{}</dt><dd class="pick">{}</dd></div>'

@@ -8,9 +8,10 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard.headline import is_set_up
-from dashboard.times import duration, moment
+from dashboard.times import duration
 from integrations.base import Assessment
 from integrations.registry import all_integrations
+from integrations.times import moment
 
 # The checker runs every quarter of an hour unless somebody has chosen otherwise.
 LATE = dt.timedelta(minutes=90)

@@ -4,17 +4,7 @@ import datetime as dt
 
 from django.utils import timezone
 
-from integrations.times import calendar_day, clock
-
-
-def moment(at: dt.datetime, now: dt.datetime) -> str:
-    """ "9:45 am" today, "Tuesday at 9:45 am" within a week, else "November 3 at 9:45 am"."""
-    local = timezone.localtime(at)
-    days = (timezone.localtime(now).date() - local.date()).days
-    if days == 0:
-        return clock(at)
-    day = f"{local:%A}" if 0 < days < 7 else calendar_day(at)
-    return f"{day} at {clock(at)}"
+from integrations.times import clock, moment
 
 
 def span(start: dt.datetime, end: dt.datetime, now: dt.datetime) -> str:

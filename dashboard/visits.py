@@ -9,11 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 
 from dashboard.cards import history_url
-from dashboard.times import moment
 from integrations.addresses import address
 from integrations.base import Assessment, Cell
 from integrations.levels import Level
-from integrations.times import clock
+from integrations.times import clock, moment
 
 COOKIE = "last_visit"
 AT_MOST = dt.timedelta(hours=24)

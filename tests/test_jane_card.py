@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from integrations.base import Movement
 from integrations.jane.integration import Jane
-from integrations.jane.words import WORDS, at_moment, duration, moment
+from integrations.jane.words import WORDS, duration
 from integrations.levels import Level
 from integrations.models import IntegrationStatus, Outcome, WebhookRefusal
 from integrations.registry import all_integrations
@@ -394,7 +394,7 @@ def test_no_word_is_left_unfilled_and_none_is_a_technicians(
         assert all(text.endswith(".") for text in (found.impact, found.next_step))
 
 
-def test_durations_and_moments_are_told_as_people_tell_them() -> None:
+def test_durations_are_told_as_people_tell_them() -> None:
     lengths = [0, 59, 60, 130, 240, 5000]
     assert [duration(minutes * MINUTE) for minutes in lengths] == [
         "0 min",
@@ -404,10 +404,6 @@ def test_durations_and_moments_are_told_as_people_tell_them() -> None:
         "4 h",
         "83 h 20 min",
     ]
-    assert moment(local(20, 12, 32), NOW) == "12:32 pm"
-    assert at_moment(local(20, 12, 32), NOW) == "at 12:32 pm"
-    assert at_moment(local(23, 9), NOW) == "on Monday at 9:00 am"
-    assert at_moment(local(3, 9), NOW) == "on November 3 at 9:00 am"
 
 
 # --- The page and the API -------------------------------------------------------------------------

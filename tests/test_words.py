@@ -305,6 +305,22 @@ def test_it_says_since_when_in_the_clinics_zone(later: dt.timedelta, told: str) 
     with timezone.override(VANCOUVER):
         moment = TUESDAY.astimezone(dt.UTC)
         assert times.since_when(moment, moment + later) == told
+        assert times.moment(moment, moment + later) == (told if later.days else "9:45 am")
+
+
+@pytest.mark.parametrize(
+    ("away", "told"),
+    [
+        (dt.timedelta(minutes=-5), "at 9:45 am"),
+        (dt.timedelta(minutes=5), "at 9:45 am"),
+        (dt.timedelta(days=6), "on Tuesday at 9:45 am"),
+        (dt.timedelta(days=-6), "on Tuesday at 9:45 am"),  # a time to come
+        (dt.timedelta(days=-7), "on November 17 at 9:45 am"),
+    ],
+)
+def test_a_moment_has_the_preposition_of_its_sentence(away: dt.timedelta, told: str) -> None:
+    with timezone.override(VANCOUVER):
+        assert times.at_moment(TUESDAY.astimezone(dt.UTC), TUESDAY + away) == told
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import groupby
 
 from django.conf import settings
-from django.utils import timezone
 
 from integrations import times
 from integrations.addresses import address
@@ -21,7 +20,7 @@ from integrations.base import (
     not_set_up,
 )
 from integrations.gohighlevel import figures, set_up
-from integrations.gohighlevel.figures import Known, Run
+from integrations.gohighlevel.figures import Known
 from integrations.gohighlevel.judgement import Judgement, judge
 from integrations.gohighlevel.limits import told_today
 from integrations.gohighlevel.models import LocationCheck, Result, SyncRun
@@ -138,7 +137,7 @@ def _tiles(known: Known, now: dt.datetime) -> list[Metric]:
         ),
         Metric(
             label="Last sync",
-            value=_when(completed, now) if completed else NOT_SYNCED,
+            value=times.moment(completed.at, now) if completed else NOT_SYNCED,
             note=Result(known.ended.result).label if known.ended else "",
         ),
     ]
@@ -153,11 +152,11 @@ def _long(duration: dt.timedelta) -> str:
 
 def _facts(known: Known, now: dt.datetime) -> list[str]:
     facts = []
-    if known.completed:
-        facts.append(f"Synced {_when(known.completed, now)}, {known.completed.why or 'all well'}")
-    ended = known.ended
+    completed, ended = known.completed, known.ended
+    if completed:
+        facts.append(f"Synced {times.moment(completed.at, now)}, {completed.why or 'all well'}")
     if ended and ended.result == Result.FAILED:
-        facts.append(f"The sync of {_when(ended, now)} did not finish")
+        facts.append(f"The sync of {times.moment(ended.at, now)} did not finish")
     if known.running:
         facts.append("A sync is under way")
     if known.contacts:
@@ -168,11 +167,6 @@ def _facts(known: Known, now: dt.datetime) -> list[str]:
     if left is not None and told_today(known.calls_left_at, now):
         facts.append(f"{left:,} call{'' if left == 1 else 's'} left today")
     return facts
-
-
-def _when(run: Run, now: dt.datetime) -> str:
-    same_day = timezone.localtime(run.at).date() == timezone.localtime(now).date()
-    return times.clock(run.at) if same_day else times.since_when(run.at, now)
 
 
 def _links(known: Known, state: State) -> list[Action]:

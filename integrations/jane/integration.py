@@ -68,9 +68,9 @@ class Jane(Integration):
         self, judgement: Judgement, traffic: Traffic, known: Known, now: dt.datetime
     ) -> Assessment:
         wording, silence = judgement.wording, judgement.silence
-        last = words.at_moment(traffic.good_at, now) if traffic.good_at else ""
+        last = times.at_moment(traffic.good_at, now) if traffic.good_at else ""
         quiet = words.duration(silence.open_time) if silence else ""
-        since = f"since {words.moment(judgement.since, now)}" if judgement.since else "now"
+        since = f"since {times.moment(judgement.since, now)}" if judgement.since else "now"
         next_step, who_acts = self._help(judgement, traffic, now)
         mend = who_acts == "administrator"
         return Assessment(
@@ -119,7 +119,7 @@ class Jane(Integration):
             found, witness = suspect(traffic.good_at, movements)
             return found.next_step.format(witness=witness), found.who_acts
         if silence and silence.looked_at:
-            again = words.at_moment(silence.looked_at, now)
+            again = times.at_moment(silence.looked_at, now)
             return f"{wording.next_step} A silence counts again {again}.", wording.who_acts
         return wording.next_step, wording.who_acts
 
@@ -128,7 +128,7 @@ def _facts(judgement: Judgement, traffic: Traffic, known: Known, now: dt.datetim
     facts = []
     silence = judgement.silence
     if traffic.good_at:
-        facts.append(f"Last delivery {words.moment(traffic.good_at, now)}")
+        facts.append(f"Last delivery {times.moment(traffic.good_at, now)}")
         facts.append(f"{words.count(traffic.today, 'delivery')} today")
     if silence and not is_alarm(silence) and silence.open_time >= LATE_AFTER:
         facts.append(

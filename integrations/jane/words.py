@@ -6,9 +6,6 @@ Jane keeps everything that it has; what can be missing is what arrives here.
 import datetime as dt
 from dataclasses import dataclass
 
-from django.utils import timezone
-
-from integrations import times
 from integrations.levels import Level
 
 _SAFE = "Nothing in Jane is lost, and QuickBooks is watched separately."
@@ -132,21 +129,6 @@ def duration(length: dt.timedelta) -> str:
     hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
     parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes or not hours else ""]
     return " ".join(filter(None, parts))
-
-
-def moment(at: dt.datetime, now: dt.datetime) -> str:
-    """ "12:32 pm" today, else "Monday at 9:00 am", or the date if that is a week away."""
-    local, today = timezone.localtime(at), timezone.localdate(now)
-    if local.date() == today:
-        return times.clock(at)
-    near = abs((local.date() - today).days) < 7
-    return f"{f'{local:%A}' if near else times.calendar_day(at)} at {times.clock(at)}"
-
-
-def at_moment(at: dt.datetime, now: dt.datetime) -> str:
-    """The same with the preposition that a sentence needs: "at 12:32 pm", "on Monday at …"."""
-    today = timezone.localdate(at) == timezone.localdate(now)
-    return f"{'at' if today else 'on'} {moment(at, now)}"
 
 
 def count(number: int, one: str) -> str:
