@@ -176,10 +176,10 @@ def not_set_up(
     accounts: Sequence[str] | None,
     *,
     impact: str,
-    missing: str,
+    facts: Sequence[str],
     links: Sequence[Action] = (),
 ) -> list[Assessment]:
-    """The one assessment of an integration that has not been set up, with what is missing."""
+    """The one assessment of an integration that has not been set up. `facts`: what is missing."""
     if accounts is not None and "" not in accounts:
         return []
     return [
@@ -194,7 +194,7 @@ def not_set_up(
             next_step="Nothing to do now. QuickBooks is watched without it.",
             who_acts="administrator",
             headline="Not set up",
-            facts=[f"Missing: {missing}"],
+            facts=facts,
             links=links,
         )
     ]

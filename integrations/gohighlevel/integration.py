@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 
 from django.conf import settings
@@ -42,17 +41,15 @@ class GoHighLevel(Integration):
 
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
         if not set_up.is_set_up():
-            missing, problem = set_up.missing_settings(), set_up.problem_with_settings()
-            found = not_set_up(
+            missing = " and ".join(set_up.missing_settings())
+            facts = [f"Missing: {missing}" if missing else "", set_up.problem_with_settings()]
+            return not_set_up(
                 self,
                 accounts,
                 impact="Contacts in GoHighLevel are not compared yet.",
-                missing=" and ".join(missing),
+                facts=list(filter(None, facts)),
                 links=[set_up_link(self.slug)],
             )
-            if not problem:
-                return found
-            return [replace(one, facts=[*(one.facts if missing else []), problem]) for one in found]
         if accounts is not None and "" not in accounts:
             return []
         known = figures.known(settings.GOHIGHLEVEL_LOCATION_ID, now)

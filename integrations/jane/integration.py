@@ -43,7 +43,7 @@ class Jane(Integration):
                 self,
                 accounts,
                 impact="New memberships from Jane are not watched yet.",
-                missing="JANE_WEBHOOK_SECRETS, the key that ClinicSync delivers with",
+                facts=["Missing: JANE_WEBHOOK_SECRETS, the key that ClinicSync delivers with"],
                 links=[set_up_link(self.slug)],
             )
         if accounts is not None and "" not in accounts:
