@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 
 from django.core.signing import BadSignature, TimestampSigner
 from django.db import Error as AnyDatabaseError
-from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 from django.http import HttpRequest, JsonResponse
 
-from integrations.models import Outcome, WebhookDelivery, WebhookRefusal
-from integrations.signatures import BODY_ONLY, Message, Reason, Refused, Scheme, authenticate
+from integrations import inbox
+from integrations.models import Outcome, WebhookDelivery
+from integrations.signatures import BODY_ONLY, Message, Refused, Scheme, authenticate
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ TEST_SIGNER = TimestampSigner(salt="test delivery")
 TEST_SECONDS = 120
 # A sender's own repeats of what it got no answer to come within minutes.
 REPEAT_SECONDS = 600
-# What this process knows to be stored: to ask for each delivery costs as much as to store it.
-_stored_shapes: set[tuple[str, str, str]] = set()
-MOST_SHAPES = 1000
 
 
 class Unreadable(Exception):
@@ -109,7 +107,7 @@ def accept(message: Message, webhook: Webhook) -> JsonResponse:
         event, row = _understand(webhook, message, scheme)
     except Refused as refusal:
         if not _is_test(webhook.slug, message):
-            _count_refusal(webhook.slug, refusal.reason, message.now)
+            inbox.count_refusal(webhook.slug, refusal.reason, message.now)
         return _answer(401, "refused", reason=refusal.reason.words)
     try:
         return _answer(200, _store(webhook, event, row))
@@ -226,7 +224,7 @@ def _store(webhook: Webhook, event: Event | None, row: WebhookDelivery) -> str:
     """The row and its effect, or neither. A word for the sender. Raises `DatabaseError`."""
     try:
         with transaction.atomic():
-            if not _insert(row):
+            if not inbox.insert(row):
                 return "duplicate"
             if event and event.wanted and not row.is_test:
                 webhook.apply(event, row.received_at)
@@ -239,74 +237,8 @@ def _store(webhook: Webhook, event: Event | None, row: WebhookDelivery) -> str:
         log.error("%s: a delivery has no effect (%s)", webhook.slug, type(error).__name__)
         row.outcome, row.error = Outcome.UNREADABLE, f"not processed: {type(error).__name__}"[:60]
         row.event_type, row.event_at = "", None  # these may be what the database refused
-        _insert(row)
+        inbox.insert(row)
         return str(row.outcome)
-
-
-_INSERT = """
-    INSERT INTO integrations_webhookdelivery (integration, event_key, event_type, event_at,
-        received_at, last_received_at, repeats, scheme, size, fingerprint, outcome, error, is_test,
-        new_shape)
-    VALUES (%s, %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s)
-    ON CONFLICT (integration, event_key) DO UPDATE
-        SET repeats = integrations_webhookdelivery.repeats + 1,
-            last_received_at = excluded.last_received_at
-    RETURNING repeats
-"""
-
-
-def _insert(row: WebhookDelivery) -> bool:
-    """Insert a delivery, or note on the one that is there that it came again. True: inserted.
-
-    One statement: the unique constraint decides, whatever else arrives at the same moment.
-    """
-    at = connection.ops.adapt_datetimefield_value
-    values: list[Any] = [
-        *[row.integration, row.event_key, row.event_type, at(row.event_at)],
-        *[at(row.received_at), at(row.received_at), row.scheme, row.size],
-        *[row.fingerprint, row.outcome, row.error, row.is_test, _is_new_shape(row)],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, values)
-        (repeats,) = cursor.fetchone()
-    return bool(repeats == 0)
-
-
-def _is_new_shape(row: WebhookDelivery) -> bool:
-    """Whether others of this kind were stored before, and none with these keys.
-
-    A test delivery is no example of what a vendor sends.
-    """
-    if row.is_test:
-        return False
-    shape = (row.integration, row.event_type, row.fingerprint)
-    if shape in _stored_shapes:
-        return False
-    same_kind = WebhookDelivery.objects.filter(
-        integration=row.integration, event_type=row.event_type, is_test=False
-    )
-    if same_kind.filter(fingerprint=row.fingerprint).exists():
-        if len(_stored_shapes) >= MOST_SHAPES:
-            _stored_shapes.clear()
-        _stored_shapes.add(shape)
-        return False
-    return same_kind.exists()
-
-
-def _count_refusal(slug: str, reason: Reason, now: dt.datetime) -> None:
-    minute = now.replace(second=0, microsecond=0)
-    table = WebhookRefusal._meta.db_table
-    at = connection.ops.adapt_datetimefield_value
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {table} (integration, minute, reason, count, last_at) "  # noqa: S608
-                "VALUES (%s, %s, %s, 1, %s) ON CONFLICT (integration, minute, reason) "
-                f"DO UPDATE SET count = {table}.count + 1, last_at = excluded.last_at",
-                [slug, at(minute), str(reason), at(now)],
-            )
-    except AnyDatabaseError as error:
-        log.error("%s: a refusal could not be counted (%s)", slug, type(error).__name__)
 
 
 def _answer(status: int, word: str, **more: str) -> JsonResponse:

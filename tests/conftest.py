@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations import webhooks
+from integrations import inbox
 from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.world import World
 
@@ -63,7 +63,7 @@ def _is_loopback(host: str) -> bool:
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process knows of its database does not hold for the next test's."""
-    monkeypatch.setattr(webhooks, "_stored_shapes", set())
+    monkeypatch.setattr(inbox, "_stored_shapes", set())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from integrations import webhooks
+from integrations import inbox, webhooks
 from integrations.deliveries import Traffic, traffic
 from integrations.models import Outcome, Person, WebhookDelivery, WebhookRefusal
 from integrations.signatures import Message, Reason, Refused, Scheme, hex_hmac, static_header
@@ -263,7 +263,7 @@ def test_a_body_that_is_cut_off_or_malformed_is_no_delivery() -> None:
 def test_a_standby_or_a_missing_table_is_no_reason_to_lose_a_delivery(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(webhooks, "_insert", fail(error("read-only")))
+    monkeypatch.setattr(inbox, "insert", fail(error("read-only")))
     assert word(deliver({"tone": "A"}, vendor=Horn)) == (429, "busy")
 
 
