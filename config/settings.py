@@ -277,11 +277,12 @@ LOGGING = {
 }
 
 # --- Schedule: `manage.py crontab add` ----------------------------------------------------------
+# The demo runs them one after the other: what is judged comes before the judgement.
 CRONJOBS = [
     ("*/15 * * * *", "config.jobs.command", ["check_quickbooks", "--confirm", "--quiet"]),
-    ("*/15 * * * *", "config.jobs.command", ["check_integrations", "--quiet"]),
     # Not on the hour, when everybody else's jobs start.
     ("7 * * * *", "config.jobs.command", ["sync_gohighlevel", "--quiet"]),
+    ("*/15 * * * *", "config.jobs.command", ["check_integrations", "--quiet"]),
 ]
 # Cron starts with an empty environment, so the line itself names the settings.
 CRONTAB_DJANGO_SETTINGS_MODULE = "config.settings"

@@ -5,7 +5,7 @@ The demo runs the product against stand-ins on this machine. Nothing here runs i
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -61,10 +61,6 @@ class DemoPart(ABC):
     @abstractmethod
     def buttons(self) -> Mapping[str, Button]:
         """By the names that the control page's form sends."""
-
-    def scheduled(self) -> Sequence[str]:
-        """A management command with its arguments, run every quarter of an hour; or nothing."""
-        return ()
 
 
 def part_classes() -> dict[str, type[DemoPart]]:

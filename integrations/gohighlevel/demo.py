@@ -94,9 +94,6 @@ class LocalGoHighLevel(DemoPart):
             ),
         }
 
-    def scheduled(self) -> tuple[str, ...]:
-        return ("sync_gohighlevel", "--quiet")
-
     @contextmanager
     def _serving(self) -> Iterator[None]:
         with Simulator(self._world, urlsplit(settings.GOHIGHLEVEL_API_URL).port or 0):

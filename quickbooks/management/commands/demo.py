@@ -46,7 +46,7 @@ MANAGE = str(settings.BASE_DIR / "manage.py")
 CLIENT_ID, CLIENT_SECRET = "demo-client-id", "demo-client-secret"
 # What an answer of the stand-in takes, so that the figures look like Intuit's.
 LATENCY_SECONDS = 0.25
-CHECK_EVERY_SECONDS = 15 * 60
+WORK_EVERY_SECONDS = 15 * 60
 
 
 class Command(BaseCommand):
@@ -95,7 +95,7 @@ class Command(BaseCommand):
                     "Stop with Ctrl+C. What you did is kept; to begin again, delete var/demo*.\n"
                 )
                 self.stdout.flush()
-                ended = _check_until_it_ends(server, parts)
+                ended = _work_until_it_ends(server)
         _remember(world)
         sys.exit(ended)
 
@@ -276,19 +276,14 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", port: int) -> None:
             asking.close()
 
 
-def _check_until_it_ends(server: "subprocess.Popen[bytes]", parts: Mapping[str, DemoPart]) -> int:
-    """What cron does in an installation: a check at every quarter of an hour, and one now."""
-    jobs = [
-        ("check_quickbooks", "--confirm", "--quiet"),
-        *(part.scheduled() for part in parts.values()),
-        ("check_integrations", "--quiet"),
-    ]
+def _work_until_it_ends(server: "subprocess.Popen[bytes]") -> int:
+    """What cron does in an installation, all of it at every quarter of an hour, and once now."""
     while server.poll() is None:
-        for job in filter(None, jobs):
+        for _, _, job in settings.CRONJOBS:
             command = [sys.executable, MANAGE, *job]
             subprocess.run(_ending_with_us(command), timeout=600, check=False)
         try:
-            server.wait(timeout=CHECK_EVERY_SECONDS - time.time() % CHECK_EVERY_SECONDS)
+            server.wait(timeout=WORK_EVERY_SECONDS - time.time() % WORK_EVERY_SECONDS)
         except subprocess.TimeoutExpired:
             pass
     return server.returncode
