@@ -1,4 +1,7 @@
-"""What the tests of GoHighLevel do alike: the settings, a sync, a delivery, the rule in plain."""
+"""What the tests of GoHighLevel do alike: the settings, a sync, a delivery, the rule in plain.
+
+Fixtures are imported as themselves: who only names one in a signature seems not to use it.
+"""
 
 import datetime as dt
 import json
@@ -8,17 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
 from integrations.base import Assessment
+from integrations.gohighlevel import client
 from integrations.gohighlevel.integration import GoHighLevel
 from integrations.gohighlevel.management.commands.sync_gohighlevel import Command
 from integrations.gohighlevel.models import ContactMapping, SyncRun
 from integrations.gohighlevel.simulator.server import Simulator
 from integrations.gohighlevel.simulator.signing import Signer
-from integrations.gohighlevel.simulator.world import LOCATION_ID, PERSON_FIELD, TOKEN
+from integrations.gohighlevel.simulator.world import LOCATION_ID, PERSON_FIELD, TOKEN, World
 from integrations.matching import email_hash
 from integrations.models import Person
 from tests.support import run
@@ -61,6 +66,34 @@ def waiting_by(clock: Clock) -> Iterator[None]:
     """The command waits by this clock."""
     with patch.object(Command, "pause", staticmethod(clock.pause)):
         yield
+
+
+@pytest.fixture
+def set_up(settings: Settings) -> None:
+    """As in .env, with nobody at the other end."""
+    configure(settings)
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """For the stand-in and the command."""
+    found = Clock()
+    with waiting_by(found):
+        yield found
+
+
+@pytest.fixture
+def running(ghl: World, settings: Settings) -> Iterator[Simulator]:
+    """The stand-in, with each module's own `ghl` as its world; the settings lead there."""
+    with Simulator(ghl) as found:
+        configure(settings, found)
+        yield found
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs is given up soon."""
+    monkeypatch.setattr(client, "DEADLINE_SECONDS", 0.3)
 
 
 def sync(*arguments: str) -> tuple[int, str]:

@@ -3,7 +3,6 @@
 import datetime as dt
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.base import Assessment, Movement
-from integrations.gohighlevel import client
 from integrations.gohighlevel.contact import identifier, moment
 from integrations.gohighlevel.demo import LocalGoHighLevel
 from integrations.gohighlevel.integration import GoHighLevel
@@ -36,8 +34,11 @@ from tests.gohighlevel import (
     numbers,
     sync,
     told,
-    waiting_by,
 )
+from tests.gohighlevel import clock as clock
+from tests.gohighlevel import impatient as impatient
+from tests.gohighlevel import running as running
+from tests.gohighlevel import set_up as set_up
 from tests.processes import wait_for
 from tests.support import PERSONAL, refusing, within
 
@@ -48,27 +49,8 @@ DAY = dt.timedelta(days=1)
 
 
 @pytest.fixture
-def clock() -> Iterator[Clock]:
-    found = Clock()
-    with waiting_by(found):
-        yield found
-
-
-@pytest.fixture
 def ghl(clock: Clock) -> World:
     return World(30, clock)
-
-
-@pytest.fixture
-def running(ghl: World, settings: Settings) -> Iterator[Simulator]:
-    with Simulator(ghl) as found:
-        configure(settings, found)
-        yield found
-
-
-@pytest.fixture
-def set_up(settings: Settings) -> None:
-    configure(settings)
 
 
 def add_check(at: dt.datetime, state: str = OK) -> LocationCheck:
@@ -394,17 +376,15 @@ LOCATION_ANSWERS = [
 EXIT_CODES = {"token_rejected": 2, "wrong_location": 2, "throttled": 1, "unavailable": 1}
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("running", "impatient")
 @pytest.mark.parametrize(("fault", "state", "status"), LOCATION_ANSWERS)
 def test_each_answer_to_the_probe_has_its_state_its_row_and_its_exit_code(
     ghl: World,
     now: dt.datetime,
-    monkeypatch: pytest.MonkeyPatch,
     fault: str,
     state: str,
     status: int | None,
 ) -> None:
-    monkeypatch.setattr(client, "DEADLINE_SECONDS", 0.3)
     ghl.set_fault("location", fault)
     assert check(now).state == state
     (row,) = LocationCheck.objects.all()
@@ -435,12 +415,11 @@ SEARCH_ANSWERS = [
 ]
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("running", "impatient")
 @pytest.mark.parametrize(("fault", "state"), SEARCH_ANSWERS)
 def test_each_answer_to_the_search_has_its_state_and_leaves_the_numbers(
-    ghl: World, now: dt.datetime, monkeypatch: pytest.MonkeyPatch, fault: str, state: str
+    ghl: World, now: dt.datetime, fault: str, state: str
 ) -> None:
-    monkeypatch.setattr(client, "DEADLINE_SECONDS", 0.3)
     assert sync()[0] == 0
     before = numbers(assessed(now))
     ghl.add()

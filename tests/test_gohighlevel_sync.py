@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from integrations.gohighlevel.simulator.world import LOCATION_ID, PERSON_FIELD, 
 from tests.gohighlevel import (
     Clock,
     assessed,
-    configure,
     contact,
     event,
     everything_stored,
@@ -35,20 +33,16 @@ from tests.gohighlevel import (
     told,
     waiting_by,
 )
+from tests.gohighlevel import clock as clock
+from tests.gohighlevel import impatient as impatient
+from tests.gohighlevel import running as running
 from tests.processes import database_url, wait_for
 from tests.support import PERSONAL
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("running")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("running", "impatient")]
 
 HOUR = dt.timedelta(hours=1)
 MINUTE = dt.timedelta(minutes=1)
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    found = Clock()
-    with waiting_by(found):
-        yield found
 
 
 @pytest.fixture
@@ -56,18 +50,6 @@ def ghl(clock: Clock) -> World:
     world = World(640, clock)
     world.meter.most = 4
     return world
-
-
-@pytest.fixture
-def running(ghl: World, settings: Settings) -> Iterator[Simulator]:
-    with Simulator(ghl) as found:
-        configure(settings, found)
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "DEADLINE_SECONDS", 0.3)
 
 
 def age(run: SyncRun, by: dt.timedelta) -> None:

@@ -25,7 +25,6 @@ from tests.gohighlevel import (
     SECRET,
     SIGNER,
     assessed,
-    configure,
     contact,
     deliver,
     event,
@@ -35,16 +34,12 @@ from tests.gohighlevel import (
     person,
     told,
 )
+from tests.gohighlevel import set_up as set_up
 from tests.support import PERSONAL, refusing
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("set_up")]
 
 MINUTE = dt.timedelta(minutes=1)
-
-
-@pytest.fixture(autouse=True)
-def set_up(settings: Settings) -> None:
-    configure(settings)
 
 
 def state(contact_id: str) -> tuple[str, str]:
