@@ -1,18 +1,8 @@
-"""The only door to the network: a wall-clock deadline, a size cap, no redirects.
+"""The only door to the network: a wall-clock deadline, a size cap, no redirects."""
 
-`timeout=` of requests bounds the wait for each byte, not the whole exchange; an answer that
-drips one byte a second holds it for ever. Here every connection keeps a second handle on its
-socket, and a timer shuts that down at the deadline, whatever the exchange is doing then:
-connecting, in the TLS handshake, or reading.
-https://requests.readthedocs.io/en/latest/user/quickstart/#timeouts
-"""
-
-import os
 import socket
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from enum import StrEnum
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -20,26 +10,16 @@ from typing import Any
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, IncompleteRead, InvalidChunkLength
 
+from integrations.connections import POOLS, current
+from integrations.deadline import Deadline, boot_clock
+
 BODY_CAP = 1024 * 1024
-# A connection that has been idle may have been forgotten by a router on the way, silently;
-# the next request on it would hang until its deadline and look like an outage.
-IDLE_SECONDS = 30
 # A connection that closes later than this has not closed just as it was used again.
 AT_ONCE_SECONDS = 1.0
 # As many as the threads of `check_quickbooks`, so that none of them waits for a connection.
 POOL_SIZE = 32
-
-# Counts the time in which the machine was suspended, where the platform can tell.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_clock() -> float:
-    """Seconds on a clock that never jumps back and does not stop during a suspension."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Failure(StrEnum):
@@ -74,156 +54,10 @@ class ExchangeError(Exception):
         self.headers: Mapping[str, str] = begun.headers if begun is not None else {}
 
 
-class Deadline:
-    """A point in time after which an exchange is given up, on the boot clock.
-
-    It starts when it is made. One deadline serves one exchange. `sent`: a first byte may have
-    left, at `sent_at` on the boot clock; `kept`: on a connection that had served an earlier one.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._ends_at = boot_clock() + seconds
-        self._lock = threading.Lock()
-        self._wire: socket.socket | None = None
-        self.expired = False
-        self.sent = False
-        self.sent_at = 0.0
-        self.kept = False
-
-    def remaining(self) -> float:
-        """Seconds left, never below zero."""
-        return max(0.0, self._ends_at - boot_clock())
-
-    def watch(self, wire: socket.socket | None) -> None:
-        with self._lock:
-            self._wire = wire
-            if self.expired:
-                _shut_down(wire)
-
-    def expire(self) -> None:
-        with self._lock:
-            self.expired = True
-            _shut_down(self._wire)
-
-
-def _shut_down(wire: socket.socket | None) -> None:
-    if wire is not None:
-        try:
-            wire.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # not connected yet, or closed by the other side: nothing is left to stop
-
-
-_current: ContextVar[Deadline] = ContextVar("deadline")
-
-
-class _Bounded:
-    """Mixed into urllib3's connections: obeys the deadline of the current exchange."""
-
-    _wire: socket.socket | None = None
-    _used_at = 0.0
-
-    def _new_conn(self) -> socket.socket:
-        deadline = _current.get()
-        self._used_at = 0.0
-        last_error: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in _resolve(
-            self._dns_host,  # type: ignore[attr-defined]
-            self.port,  # type: ignore[attr-defined]
-            deadline,
-        ):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                # A handle of its own: TLS wraps and detaches the first one.
-                self._wire = socket.socket(fileno=os.dup(sock.fileno()))
-                deadline.watch(self._wire)
-                sock.settimeout(max(deadline.remaining(), 0.001))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-                return sock
-            except OSError as error:
-                last_error = error
-                sock.close()
-                self._let_go()
-        if deadline.expired:
-            # Our own shutdown can end `connect` as a broken pipe, which urllib3 takes for an
-            # early answer: it would go on without a connection.
-            raise TimeoutError("not connected in time")
-        raise last_error
-
-    @property
-    def is_connected(self) -> bool:
-        fresh = boot_clock() - self._used_at < IDLE_SECONDS
-        return fresh and bool(super().is_connected)  # type: ignore[misc]
-
-    def send(self, data: Any) -> None:
-        deadline = _current.get()
-        if self.sock is None:  # type: ignore[attr-defined]
-            self.connect()  # type: ignore[attr-defined]
-        deadline.watch(self._wire)
-        # After connecting and before the first byte, and again before the body, which has the
-        # token: a process that was suspended until now must not send a request that somebody
-        # else may have repeated meanwhile. Half a request does nothing at the other side.
-        if deadline.expired or deadline.remaining() <= 0:
-            raise TimeoutError("too late to send")
-        now = boot_clock()
-        if not deadline.sent:
-            deadline.sent_at, deadline.kept = now, self._used_at > 0
-        deadline.sent = True
-        self._used_at = now
-        super().send(data)  # type: ignore[misc]
-
-    def _let_go(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
-
-    def close(self) -> None:
-        super().close()  # type: ignore[misc]
-        self._let_go()
-
-
-def _resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """`getaddrinfo` within the deadline; it cannot be interrupted, so it is left behind."""
-    found: list[Any] = []
-    errors: list[OSError] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(deadline.remaining())
-    if errors:
-        raise errors[0]
-    if not found:
-        raise TimeoutError("the name was not resolved in time")
-    return list(found)
-
-
-class _PlainConnection(_Bounded, HTTPConnection):
-    pass
-
-
-class _TLSConnection(_Bounded, HTTPSConnection):
-    pass
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
 
 def prepare(session: requests.Session) -> None:
@@ -279,7 +113,7 @@ def _attempt(
     options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
     timer = threading.Timer(deadline.remaining(), deadline.expire)
     timer.daemon = True
-    token = _current.set(deadline)
+    token = current.set(deadline)
     response: requests.Response | None = None
     try:
         if deadline.remaining() <= 0:
@@ -307,7 +141,7 @@ def _attempt(
     finally:
         timer.cancel()
         deadline.watch(None)
-        _current.reset(token)
+        current.reset(token)
 
 
 def _read(response: requests.Response, deadline: Deadline) -> bytes:

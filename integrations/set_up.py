@@ -13,7 +13,8 @@ from django.views.decorators.http import require_POST, require_safe
 from integrations.access import staff_page
 from integrations.addresses import address
 from integrations.base import Action, Integration
-from integrations.http import Deadline, ExchangeError, exchange, pooled_session
+from integrations.deadline import Deadline
+from integrations.http import ExchangeError, exchange, pooled_session
 from integrations.registry import get_integration
 from integrations.webhooks import TEST_HEADER, TEST_SIGNER, Webhook
 

@@ -3,7 +3,8 @@
 from django.conf import settings
 
 from integrations.crypto import Secret
-from integrations.http import Deadline, exchange, pooled_session
+from integrations.deadline import Deadline
+from integrations.http import exchange, pooled_session
 from quickbooks.diagnosis import Reply
 
 # The newest; Intuit ignores older ones since August 2025.

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from integrations.crypto import EncryptionError
-from integrations.http import boot_clock
+from integrations.deadline import boot_clock
 from quickbooks import lease as leases
 from quickbooks import oauth
 from quickbooks.models import GrantState, OAuthToken, TokenRefresh

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from integrations.crypto import Sealed, Secret
-from integrations.http import Deadline, boot_clock
+from integrations.deadline import Deadline, boot_clock
 from quickbooks import rescue
 from quickbooks.models import GrantState, OAuthToken, RefreshOutcome, TokenRefresh
 from quickbooks.oauth import TokenPair

@@ -20,7 +20,8 @@ from intuitlib.exceptions import AuthClientError
 
 from config.env import is_safe_for_secrets
 from integrations.crypto import Secret
-from integrations.http import Deadline, ExchangeError, Failure, exchange, prepare
+from integrations.deadline import Deadline
+from integrations.http import ExchangeError, Failure, exchange, prepare
 from quickbooks.diagnosis import clean, clean_tid
 from quickbooks.models import DiscoveryDocument
 

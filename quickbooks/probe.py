@@ -19,7 +19,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
 from integrations import status
-from integrations.http import ExchangeError, boot_clock
+from integrations.deadline import boot_clock
+from integrations.http import ExchangeError
 from quickbooks import client, tokens
 from quickbooks.diagnosis import Code, Diagnosis, diagnose, diagnose_failure
 from quickbooks.health import level_of

@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db.models import Q
 
 from integrations.crypto import EncryptionError, Secret
-from integrations.http import Failure, boot_clock
+from integrations.deadline import boot_clock
+from integrations.http import Failure
 from quickbooks import lease as leases
 from quickbooks import oauth, rescue
 from quickbooks.diagnosis import Code, Diagnosis

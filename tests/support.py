@@ -20,7 +20,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
-from integrations.http import boot_clock
+from integrations.deadline import boot_clock
 from quickbooks import grants
 from quickbooks.models import ConnectionHealthCheck, OAuthToken, Trigger
 from quickbooks.probe import probe

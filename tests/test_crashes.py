@@ -19,7 +19,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations.http import boot_clock
+from integrations.deadline import boot_clock
 from integrations.models import IntegrationStatus
 from quickbooks import grants
 from quickbooks.models import GrantState, OAuthToken, ProbeClaim, RefreshOutcome, TokenRefresh
@@ -301,7 +301,7 @@ def put_to_sleep(
 
 @pytest.mark.parametrize(
     "where",
-    ["integrations.http:_Bounded._new_conn", "integrations.http:_Bounded.send"],
+    ["integrations.connections:_Bounded._new_conn", "integrations.connections:_Bounded.send"],
     ids=["connected", "headers sent"],
 )
 def test_a_sleeper_that_wakes_after_its_deadline_presents_nothing(
@@ -310,7 +310,7 @@ def test_a_sleeper_that_wakes_after_its_deadline_presents_nothing(
     """It sleeps between connecting and the first byte, or before the body that has the token."""
     world.revoke_on_dead_token = True
     # The timer's thread may be the last to wake; nothing may depend on its being quick.
-    timer = at("integrations.http:Deadline.expire", "before", "WAIT")
+    timer = at("integrations.deadline:Deadline.expire", "before", "WAIT")
     sleeper = put_to_sleep(processes, at(where, "after", "STOP"), timer, deadline=NAP)
     fell_asleep = boot_clock()
     assert check(processes) == OK

@@ -24,16 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations import http
-from integrations.http import (
-    BODY_CAP,
-    IDLE_SECONDS,
-    Deadline,
-    ExchangeError,
-    Failure,
-    exchange,
-    pooled_session,
-    prepare,
-)
+from integrations.connections import IDLE_SECONDS
+from integrations.deadline import Deadline
+from integrations.http import BODY_CAP, ExchangeError, Failure, exchange, pooled_session, prepare
 from quickbooks.simulator.server import Simulator
 from quickbooks.simulator.world import World
 from tests.conftest import HARBOUR

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import integrations.http
+from integrations import connections, deadline, http
 from quickbooks import grants, oauth, rescue, tokens
 from quickbooks import lease as leases
 from quickbooks.diagnosis import Code
@@ -57,7 +57,7 @@ DEAF = [
     "html",
     "reset",
 ]
-real_boot_clock = integrations.http.boot_clock
+real_boot_clock = deadline.boot_clock
 real_commit = leases.commit_parcel
 
 
@@ -418,7 +418,7 @@ def test_it_never_breaks_the_connection_that_it_watches(
     weather = Weather()
     monkeypatch.setattr(leases, "database_now", weather.now)
     monkeypatch.setattr(leases, "commit_parcel", weather.commit_parcel)
-    for module in (integrations.http, leases, tokens):
+    for module in (deadline, connections, http, leases, tokens):
         monkeypatch.setattr(module, "boot_clock", weather.boot_clock)
     settings.QUICKBOOKS_DEADLINE_SECONDS = 10
     settings.VAR_DIR = tmp_path

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 from django.db import DatabaseError
 
 from integrations.crypto import Secret
-from integrations.http import boot_clock
+from integrations.deadline import boot_clock
 from quickbooks import grants, oauth, rescue, tokens
 from quickbooks import lease as leases
 from quickbooks.diagnosis import Code
@@ -113,7 +113,7 @@ def test_a_holder_that_wakes_up_late_sends_nothing(
     lease = take()
     assert lease
     later = boot_clock() + settings.QUICKBOOKS_DEADLINE_SECONDS + 1
-    monkeypatch.setattr("integrations.http.boot_clock", lambda: later)
+    monkeypatch.setattr("integrations.deadline.boot_clock", lambda: later)
     answer = tokens.ask(lease, oauth.discover(now))
     assert isinstance(answer.result, oauth.NotSent)
     assert connected.calls("token") == []

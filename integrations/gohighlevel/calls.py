@@ -4,13 +4,13 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from integrations.deadline import boot_clock
 from integrations.gohighlevel.client import ApiError
 from integrations.gohighlevel.limits import INTERVAL_SECONDS, Limits, over_for_today
 from integrations.gohighlevel.models import Location, SyncRun
 from integrations.gohighlevel.probing import told
 from integrations.gohighlevel.runs import mine
 from integrations.gohighlevel.states import State
-from integrations.http import boot_clock
 
 TRIES = 5
 # Seconds before each next try of what failed at their side.

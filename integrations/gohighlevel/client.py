@@ -11,16 +11,10 @@ from urllib.parse import quote
 
 from django.conf import settings
 
+from integrations.deadline import Deadline, boot_clock
 from integrations.gohighlevel.limits import Limits
 from integrations.gohighlevel.states import State
-from integrations.http import (
-    Deadline,
-    ExchangeError,
-    Failure,
-    boot_clock,
-    exchange,
-    pooled_session,
-)
+from integrations.http import ExchangeError, Failure, exchange, pooled_session
 
 DEADLINE_SECONDS = 10.0
 # 500 has been seen to work, 100 is what is documented.

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from integrations.deadline import Deadline
 from integrations.demo import FIRST_PERSON, PEOPLE, Button, DemoPart, email
 from integrations.gohighlevel.models import Location, LocationCheck, SyncRun
 from integrations.gohighlevel.probing import REUSE
@@ -25,7 +26,7 @@ from integrations.gohighlevel.simulator.world import (
     World,
 )
 from integrations.gohighlevel.sync import synchronize
-from integrations.http import Deadline, ExchangeError, exchange, pooled_session
+from integrations.http import ExchangeError, exchange, pooled_session
 from integrations.set_up import webhook_url
 
 SECRET = "the demo's workflow"  # noqa: S105  # opens nothing anywhere else

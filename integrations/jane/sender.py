@@ -12,8 +12,9 @@ from typing import Any
 
 from django.conf import settings
 
+from integrations.deadline import Deadline
 from integrations.demo import FIRST_PERSON, email
-from integrations.http import Deadline, exchange, pooled_session
+from integrations.http import exchange, pooled_session
 from integrations.jane.parsing import CLOCK
 
 MARKER = "Marker"

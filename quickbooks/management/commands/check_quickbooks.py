@@ -16,7 +16,8 @@ from django.db import Error as AnyDatabaseError
 from django.db import connection
 from django.utils import timezone
 
-from integrations.http import POOL_SIZE, boot_clock
+from integrations.deadline import boot_clock
+from integrations.http import POOL_SIZE
 from integrations.levels import Level, worst
 from quickbooks import plugin
 from quickbooks.api import as_json
