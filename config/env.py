@@ -9,7 +9,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Sequence
+from email.errors import HeaderParseError
+from email.headerregistry import Address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -117,6 +120,17 @@ class Settings:
                 raise ImproperlyConfigured(f"{name}: {error}.") from None
         return list(values)
 
+    def email(self, name: str, default: str) -> dict[str, Any]:
+        """Django's settings for sending mail, from a URL such as smtp+tls://user:pass@host:587."""
+        try:
+            found = environ.Env.email_url_config(self.text(name) or default)
+        except Exception:  # its parser raises whatever it stumbles over, with the password in it
+            raise ImproperlyConfigured(
+                f"{name} is not a mail server's URL such as smtp+tls://user:password@host:587."
+            ) from None
+        # None would hide Django's own default.
+        return {key: value for key, value in found.items() if value is not None}
+
     def fernet_keys(self, name: str) -> list[str]:
         keys = self.items(name)
         for position, key in enumerate(keys, start=1):
@@ -168,3 +182,19 @@ def is_safe_for_secrets(url: str) -> bool:
         return False
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname)
+
+
+def mail_address(value: str) -> None:
+    """Raises `ValueError` for what is no e-mail address."""
+    try:
+        found = Address(addr_spec=value)
+    except (HeaderParseError, ValueError, IndexError):
+        found = None
+    if found is None or not found.username or "." not in found.domain:
+        raise ValueError(f"{value!r} is not an e-mail address")
+
+
+def service_url(value: str) -> None:
+    """Raises `ValueError` for what is not even shaped like an Apprise URL; keeps its secrets."""
+    if not re.match(r"[a-z][a-z0-9+.-]*://.", value, re.IGNORECASE):
+        raise ValueError("each one must look like service://…, as Apprise has them")

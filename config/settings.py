@@ -13,7 +13,9 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import Settings
+from config.env import Settings, mail_address, service_url
+from config.schedule import crontab
+from integrations.alerts.quiet import parse as parse_quiet_hours
 from integrations.hours import parse_date, parse_week
 from integrations.signatures import ed25519_key, standard_key
 
@@ -117,8 +119,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
     "csp",
+    "integrations",  # before django_crontab: `manage.py crontab` is ours
     "django_crontab",
-    "integrations",
     "integrations.jane",
     "integrations.gohighlevel",
     "quickbooks",
@@ -159,6 +161,19 @@ TEMPLATES: list[dict[str, Any]] = [
         },
     },
 ]
+
+# --- Telling people ----------------------------------------------------------------------------
+# Without EMAIL_URL mail is printed where `send_alerts` runs.
+globals().update(env.email("EMAIL_URL", "consolemail://"))
+EMAIL_TIMEOUT = 15  # for a single step; `integrations.alerts.channels` bounds the whole
+DEFAULT_FROM_EMAIL = env.text(
+    "DEFAULT_FROM_EMAIL", f"Connection monitor <monitor@{urlsplit(SITE_URL).hostname}>"
+)
+ALERT_EMAILS = env.checked("ALERT_EMAILS", env.items("ALERT_EMAILS"), mail_address)
+ALERT_URLS = env.checked("ALERT_URLS", env.items("ALERT_URLS"), service_url)
+(QUIET_HOURS,) = env.checked("QUIET_HOURS", [env.text("QUIET_HOURS")], parse_quiet_hours)
+HEARTBEAT_URL = env.text("HEARTBEAT_URL") and env.url("HEARTBEAT_URL", "https://hc.example/ping")
+METRICS_TOKEN = env.text("METRICS_TOKEN")
 
 # --- Database ----------------------------------------------------------------------------------
 _database_url = env.text("DATABASE_URL") or f"sqlite:///{quote(str(VAR_DIR))}/db.sqlite3"
@@ -277,13 +292,7 @@ LOGGING = {
 }
 
 # --- Schedule: `manage.py crontab add` ----------------------------------------------------------
-# The demo runs them one after the other: what is judged comes before the judgement.
-CRONJOBS = [
-    ("*/15 * * * *", "config.jobs.command", ["check_quickbooks", "--confirm", "--quiet"]),
-    # Not on the hour, when everybody else's jobs start.
-    ("7 * * * *", "config.jobs.command", ["sync_gohighlevel", "--quiet"]),
-    ("*/15 * * * *", "config.jobs.command", ["check_integrations", "--quiet"]),
-]
+CRONJOBS = crontab()
 # Cron starts with an empty environment, so the line itself names the settings.
 CRONTAB_DJANGO_SETTINGS_MODULE = "config.settings"
 CRONTAB_DJANGO_MANAGE_PATH = str(BASE_DIR / "manage.py")

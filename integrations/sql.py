@@ -27,6 +27,17 @@ def moment(value: Any) -> dt.datetime | None:
     return found if isinstance(found, dt.datetime) else None
 
 
+def database_now() -> dt.datetime:
+    """The clock that decides leases and claims: now, and not at the start of the transaction."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT clock_timestamp()")
+            stamp: dt.datetime = cursor.fetchone()[0]
+            return stamp
+        cursor.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
+        return dt.datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=dt.UTC)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return connection.ops.adapt_datetimefield_value(value)

@@ -49,3 +49,15 @@ def ago(at: dt.datetime, now: dt.datetime) -> str:
             count = seconds // length
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def length(span: dt.timedelta) -> str:
+    """ "25 min", "3 h 10 min", "2 days 4 h"."""
+    minutes = max(1, int(span.total_seconds()) // 60)
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [
+        (days, f"{days} day{'s' if days > 1 else ''}"),
+        (hours, f"{hours} h"),
+        (0 if days else rest, f"{rest} min"),
+    ]
+    return " ".join(words for count, words in parts if count)

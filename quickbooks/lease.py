@@ -20,6 +20,7 @@ from django.db.models.functions import Coalesce
 
 from integrations.crypto import Sealed, Secret
 from integrations.deadline import Deadline, boot_clock
+from integrations.sql import database_now as database_now  # for whoever asks the lease
 from quickbooks import rescue
 from quickbooks.models import GrantState, OAuthToken, RefreshOutcome, TokenRefresh
 from quickbooks.oauth import TokenPair
@@ -30,17 +31,6 @@ logger = logging.getLogger(__name__)
 def lease_length() -> dt.timedelta:
     """Six deadlines: the holder's request is over long before anybody else may ask."""
     return dt.timedelta(seconds=6 * settings.QUICKBOOKS_DEADLINE_SECONDS)
-
-
-def database_now() -> dt.datetime:
-    """The database's clock, now and not at the start of the transaction."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT clock_timestamp()")
-            stamp: dt.datetime = cursor.fetchone()[0]
-            return stamp
-        cursor.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")
-        return dt.datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,15 +171,48 @@ class TokenRefresh(models.Model):
 
 
 class AuthorizationRequest(models.Model):
-    """The OAuth `state`: who set out to connect which company. Consumed once by a DELETE."""
+    """The OAuth `state`: who set out to connect which company. Consumed once by a DELETE.
+
+    Either a person of the staff (`user`), or whoever has a hand-over link (`hand_over`).
+    """
 
     LIFETIME = dt.timedelta(minutes=30)
 
     state_hash = models.CharField(max_length=64, unique=True)
     session_hash = models.CharField(max_length=64)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True)
+    hand_over = models.ForeignKey("HandOver", models.CASCADE, null=True)
     realm_id = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField()
+
+
+class HandOver(models.Model):
+    """A link by which somebody without an account reconnects exactly one company.
+
+    It ends with the incident that it was made for, when it is revoked, and when it was used.
+    `attempts`: how often somebody has set out with it; there is a limit.
+    """
+
+    MOST_ATTEMPTS = 20
+
+    incident = models.ForeignKey("integrations.Incident", models.CASCADE)
+    realm_id = models.CharField("company id", max_length=32)
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    opened_at = models.DateTimeField("first tried", null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "hand-over link"
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [models.Index(fields=["realm_id"], name="hand_over_of_company")]
+
+    def __str__(self) -> str:
+        return f"hand-over of {self.realm_id}"
 
 
 class ProbeClaim(models.Model):
@@ -269,3 +302,25 @@ class ConnectionHealthCheck(models.Model):
         if not self._state.adding:
             raise TypeError("a health check is never edited")
         super().save(*args, **kwargs)
+
+
+class CheckCount(models.Model):
+    """How many counted checks of a company ever ended with a diagnosis, by latency.
+
+    For Prometheus, whose counters never go down: the history itself is pruned, and counting a
+    long one takes seconds. `bucket` is the index of the latency's upper bound in
+    `quickbooks.counts.BOUNDS`, -1 for a check without an answer.
+    """
+
+    realm_id = models.CharField(max_length=32)
+    diagnosis = models.CharField(max_length=40)
+    bucket = models.SmallIntegerField()
+    count = models.PositiveBigIntegerField(default=0)
+    latency_ms = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["realm_id", "diagnosis", "bucket"], name="one_count_a_kind"
+            )
+        ]

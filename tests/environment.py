@@ -18,6 +18,7 @@ CLIENT_SECRET = "demo-client-secret"
 
 # What a developer may have exported for an installation of their own.
 _FOREIGN = (
+    "ALERT_",
     "ALLOWED_HOSTS",
     "CLINIC_",
     "CRITICAL_",
@@ -25,12 +26,17 @@ _FOREIGN = (
     "CSRF_",
     "DATABASE_URL_FILE",
     "DEBUG",
+    "DEFAULT_FROM_EMAIL",
     "DEMO",
+    "EMAIL_URL",
     "GOHIGHLEVEL_",
     "HEALTH_",
+    "HEARTBEAT_URL",
     "JANE_",
     "MATCHING_KEY",
+    "METRICS_TOKEN",
     "QUICKBOOKS_",
+    "QUIET_HOURS",
     "SECRET_KEY",
     "SECURE_",
     "SITE_URL",

@@ -1,46 +1,8 @@
-"""What is stored for every integration alike."""
+"""Deliveries of vendors, and the people that they speak of."""
 
 from typing import ClassVar
 
 from django.db import models
-
-from integrations.levels import Level
-
-
-class IntegrationStatus(models.Model):
-    """The present status of one account of one integration.
-
-    Written by `integrations.status.commit` alone. Lists read this table, never the history.
-    """
-
-    integration = models.CharField(max_length=40)
-    account = models.CharField(max_length=64, blank=True)
-    name = models.CharField(max_length=200)
-    level = models.CharField(max_length=10)
-    severity = models.PositiveSmallIntegerField(default=0)
-    state = models.CharField(max_length=40)
-    needs_person = models.BooleanField(default=False)
-    spell = models.CharField(max_length=10, editable=False)
-    since = models.DateTimeField()
-    checked_at = models.DateTimeField()
-
-    class Meta:
-        verbose_name = "integration status"
-        verbose_name_plural = "integration statuses"
-        ordering: ClassVar = ["-severity", "integration", "name"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["integration", "account"], name="one_status_an_account")
-        ]
-        indexes: ClassVar = [
-            models.Index(fields=["integration", "-severity", "name"], name="status_worst_first")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.get_level.label}"
-
-    @property
-    def get_level(self) -> Level:
-        return Level(self.level)
 
 
 class Outcome(models.TextChoices):
@@ -110,6 +72,31 @@ class WebhookRefusal(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["integration", "minute", "reason"], name="one_count_a_minute"
+            )
+        ]
+
+
+class DeliveryCount(models.Model):
+    """How many deliveries of an integration ever came to what, tests left out.
+
+    For Prometheus, whose counters never go down. `outcome`: an `Outcome`, `repeated` or `refused`.
+    A count is the sum of its slots: with a single row, deliveries that come at the same time
+    would have to wait for each other's commit.
+    """
+
+    SLOTS = 16
+    REPEATED = "repeated"
+    REFUSED = "refused"
+
+    integration = models.CharField(max_length=40)
+    outcome = models.CharField(max_length=10)
+    slot = models.PositiveSmallIntegerField(default=0)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["integration", "outcome", "slot"], name="one_count_an_outcome"
             )
         ]
 
