@@ -67,13 +67,14 @@ def seed(world: World, person: User, now: dt.datetime) -> None:
     tokens.note_read(realm_id, past.generation, past.checks[-1].checked_at, name, ok=True)
     for moment in (past.well_since, past.checks[-1].checked_at):
         status.commit(
-            integration="quickbooks",
-            account=realm_id,
-            name=name,
-            level=Level.HEALTHY,
-            state=Code.OK,
-            needs_person=False,
-            checked_at=moment,
+            status.Evidence(
+                integration="quickbooks",
+                account=realm_id,
+                name=name,
+                level=Level.HEALTHY,
+                state=Code.OK,
+                checked_at=moment,
+            )
         )
 
 

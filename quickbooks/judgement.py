@@ -5,13 +5,12 @@ The card, the API and the command all render the same `Judgement`.
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 
-from integrations import times
 from integrations.levels import Level
 from quickbooks import figures, tokens, words
 from quickbooks.diagnosis import Code
@@ -27,7 +26,8 @@ class Judgement:
     """One company, or with `row` None the fact that there is none.
 
     `code` is None for a company that has not been checked since it was connected. `since` is
-    when the present spell of trouble began.
+    when the present spell of trouble or of health began. `renewing_fails`: it works, and its
+    last three renewals failed.
     """
 
     row: OAuthToken | None
@@ -42,6 +42,7 @@ class Judgement:
     button: str
     who_acts: str
     checking: bool = False
+    renewing_fails: bool = False
 
     @property
     def connected(self) -> bool:
@@ -71,7 +72,7 @@ def judge(
             return unsaved
         return latest.get(row.latest)  # type: ignore[attr-defined]
 
-    used_up = cache(lambda: _allowance_is_used_up(now))  # asked at most once, if at all
+    used_up = cache(lambda: allowance_is_used_up(now))  # asked at most once, if at all
     return [_judge(row, newest(row), found_scores[row.realm_id], now, used_up) for row in chosen]
 
 
@@ -106,7 +107,9 @@ def _judge(
     code = tokens.standing_verdict(row)
     if code is None and check is not None and check.diagnosis in set(Code):
         code = Code(check.diagnosis)
-    since = row.disconnected_at if code is Code.DISCONNECTED_HERE else row.status_since  # type: ignore[attr-defined]
+    at = check.checked_at if check else now
+    level = level_of(code, now, row.last_success_at, row.connected_at) if code else Level.UNKNOWN
+    since = row.disconnected_at if code is Code.DISCONNECTED_HERE else _since(row, level, at)
     shared: dict[str, Any] = {
         "row": row,
         "check": check,
@@ -117,7 +120,7 @@ def _judge(
     if code is None:
         return Judgement(
             code=None,
-            level=Level.UNKNOWN,
+            level=level,
             title="Not checked yet.",
             impact="Payment tracking is confirmed with the first check.",
             next_step="Nothing to do.",
@@ -128,40 +131,55 @@ def _judge(
     texts = words.WORDS[code]
     if code is Code.THROTTLED and used_up():
         texts = words.ALLOWANCE_USED_UP
-    moments = _moments(row, code, check, since, now)
+    moments = words.moments(
+        code,
+        since=since or at,
+        answered_at=at,
+        disconnected_at=row.disconnected_at,
+        company=str(row),
+        person=row.disconnected_by_name,  # type: ignore[attr-defined]
+        now=now,
+    )
+    texts = texts.told(moments)
     return Judgement(
         code=code,
-        level=level_of(code, now, row.last_success_at, row.connected_at),
+        level=level,
         title=texts.title,
-        impact=texts.impact.format(**moments),
-        next_step=texts.next_step.format(**moments),
+        impact=texts.impact,
+        next_step=texts.next_step,
         button=texts.button,
         who_acts=texts.who_acts,
+        renewing_fails=code is Code.OK and bool(row.renewing_fails),  # type: ignore[attr-defined]
         **shared,
     )
 
 
-def _moments(
-    row: OAuthToken,
-    code: Code,
-    check: ConnectionHealthCheck | None,
-    since: dt.datetime | None,
-    now: dt.datetime,
-) -> dict[str, str]:
-    at = check.checked_at if check else now
-    if code is Code.THROTTLED:  # the schedule's next quarter of an hour
-        at = now + dt.timedelta(minutes=15 - now.minute % 15)
-    date = row.disconnected_at or now
-    if code is Code.THROTTLED:
-        date = (now.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-    person = row.disconnected_by_name or "Somebody"  # type: ignore[attr-defined]
-    return {
-        "since": times.since_when(since or at, now),
-        "time": times.clock(at),
-        "company": str(row),
-        "person": person,
-        "date": times.calendar_day(date),
-    }
+def _since(row: OAuthToken, level: Level, at: dt.datetime) -> dt.datetime:
+    """When this spell of trouble or of health began: as the status has it, if that is of the same
+    spell, otherwise with the evidence of `at`.
+    """
+    known = row.status_since  # type: ignore[attr-defined]
+    healthy = row.status_level == Level.HEALTHY.value  # type: ignore[attr-defined]
+    return known if known and healthy == (level is Level.HEALTHY) else at
+
+
+def with_its_risk(judgement: Judgement, now: dt.datetime) -> Judgement:
+    """For people: what works and cannot be renewed is no success. The contract's diagnosis for
+    machines has no code for that, so it stays what it is.
+    """
+    if not judgement.renewing_fails:
+        return judgement
+    texts = words.renewing_fails(judgement.check.checked_at if judgement.check else now)
+    return replace(
+        judgement,
+        level=Level.WARNING,
+        since=None,  # it works since then; since when renewing fails, nobody asks
+        title=texts.title,
+        impact=texts.impact,
+        next_step=texts.next_step,
+        button=texts.button,
+        who_acts=texts.who_acts,
+    )
 
 
 def metered_calls(now: dt.datetime) -> int:
@@ -172,5 +190,6 @@ def metered_calls(now: dt.datetime) -> int:
     return month.values_list("count", flat=True).first() or 0
 
 
-def _allowance_is_used_up(now: dt.datetime) -> bool:
+def allowance_is_used_up(now: dt.datetime) -> bool:
+    """This month's metered calls are spent, by our own count."""
     return metered_calls(now) >= settings.QUICKBOOKS_MONTHLY_ALLOWANCE

@@ -18,12 +18,12 @@ from django.db import Error as AnyDatabaseError
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from integrations import status
 from integrations.deadline import boot_clock
 from integrations.http import ExchangeError
-from quickbooks import client, tokens
+from integrations.status import Receipt, commit
+from quickbooks import client, counts, tokens, words
 from quickbooks.diagnosis import Code, Diagnosis, diagnose, diagnose_failure
-from quickbooks.health import level_of
+from quickbooks.evidence import NOTHING_ELSE, Context, evidence
 from quickbooks.lease import database_now
 from quickbooks.models import (
     ConnectionHealthCheck,
@@ -33,7 +33,6 @@ from quickbooks.models import (
     ProbeClaim,
     Trigger,
 )
-from quickbooks.words import who_acts
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +84,14 @@ def probe(
     fresh: bool = False,
     patience: float = 0.0,
     confirming: bool = False,
+    context: Context = NOTHING_ELSE,
     pause: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Ask QuickBooks about one company, or share what somebody else has just asked.
 
     `fresh`: always a new probe, begun after this call. `patience`: seconds to wait for somebody
-    else's probe or renewal. Raises `UnknownCompany`, and `DatabaseError` when the database does
-    not even say what to ask.
+    else's probe or renewal. `context`: what else is known about this check. Raises
+    `UnknownCompany`, and `DatabaseError` when the database does not even say what to ask.
     """
     entered, begun, waited = boot_clock(), now, 0.0
     while True:
@@ -99,7 +99,7 @@ def probe(
         if row.state == GrantState.DISCONNECTED:
             # Somebody wanted it so: that is a status, and no failed check. Of this moment, so
             # that a read which was under way then does not outlast it.
-            _commit_status(row, Code.DISCONNECTED_HERE, begun)
+            commit(evidence(row, Code.DISCONNECTED_HERE, begun))
             return Outcome(realm_id=realm_id, check=latest_check(realm_id))
         recent = None if fresh else _reusable(row, begun)
         if recent is not None:
@@ -111,7 +111,7 @@ def probe(
             if recent is not None:
                 _claims(realm_id, owner).delete()
                 return Outcome(realm_id=realm_id, check=recent, reused=True)
-            return _run(row, owner, trigger, begun, patience, confirming)
+            return _run(row, owner, trigger, begun, patience, confirming, context)
         if waited >= patience:
             return Outcome(
                 realm_id=realm_id, check=latest_check(realm_id), reused=True, checking=True
@@ -165,6 +165,7 @@ def _run(
     now: dt.datetime,
     patience: float,
     confirming: bool,
+    context: Context,
 ) -> Outcome:
     claim = _claims(row.realm_id, owner)
     try:
@@ -182,12 +183,12 @@ def _run(
         raise
     if answer.diagnosis.code is Code.DISCONNECTED_HERE:  # since the row was read
         claim.delete()
-        _commit_status(row, Code.DISCONNECTED_HERE, now)
+        commit(evidence(row, Code.DISCONNECTED_HERE, now))
         return Outcome(realm_id=row.realm_id, check=latest_check(row.realm_id))
     check = _check_of(row.realm_id, answer, trigger, now, confirming)
     recorded = True
     try:
-        _record(check, answer.diagnosis, row)
+        _record(check, answer, row, context)
     except AnyDatabaseError as error:
         recorded = False
         logger.error(
@@ -208,11 +209,14 @@ class _Answer:
     generation: int
     refreshed: bool
     latency_ms: int | None = None
+    # What was done about a refused token, in sentences.
+    tried: tuple[str, ...] = ()
 
 
 def _ask(row: OAuthToken, now: dt.datetime, trigger: Trigger, patience: float) -> _Answer:
     refused: int | None = None
     refreshed = False
+    tried: list[str] = []
     while True:
         try:
             access = tokens.obtain_access(
@@ -224,8 +228,11 @@ def _ask(row: OAuthToken, now: dt.datetime, trigger: Trigger, patience: float) -
                 diagnosis=error.diagnosis,
                 generation=row.generation,
                 refreshed=refreshed or error.refreshed,
+                tried=(*tried, *_renewing(error)),
             )
         refreshed = refreshed or access.refreshed
+        if access.refreshed:
+            tried.append("Renewed the access once and asked again.")
         started = boot_clock()
         try:
             diagnosis = diagnose(client.read_company(row.realm_id, access.token))
@@ -240,8 +247,16 @@ def _ask(row: OAuthToken, now: dt.datetime, trigger: Trigger, patience: float) -
                 generation=access.generation,
                 refreshed=refreshed,
                 latency_ms=latency,
+                tried=tuple(tried),
             )
         refused = access.generation
+        tried.append("QuickBooks refused the access token. Read the stored one again.")
+
+
+def _renewing(error: tokens.NoAccess) -> list[str]:
+    if not error.refreshed:
+        return []
+    return [f"Tried to renew the access once: {words.title(error.diagnosis.code)}."]
 
 
 def _check_of(
@@ -266,12 +281,16 @@ def _check_of(
     )
 
 
-def _record(check: ConnectionHealthCheck, found: Diagnosis, row: OAuthToken) -> None:
+def _record(
+    check: ConnectionHealthCheck, answer: _Answer, row: OAuthToken, context: Context
+) -> None:
     """Everything that a check leaves behind, in one transaction."""
-    code = Code(check.diagnosis)
+    code, found, at = Code(check.diagnosis), answer.diagnosis, check.checked_at
+    tried = [Receipt(at=at, text=text) for text in answer.tried]
     read = code in {Code.OK, Code.SUBSCRIPTION_ENDED} and check.http_status == 200
     with transaction.atomic():
         check.save(force_insert=True)
+        counts.count(check)
         if read:
             tokens.note_read(
                 check.realm_id,
@@ -282,19 +301,7 @@ def _record(check: ConnectionHealthCheck, found: Diagnosis, row: OAuthToken) -> 
             )
             _count_metered_call(check.checked_at)
         row.company_name = found.company_name or row.company_name
-        _commit_status(row, code, check.checked_at)
-
-
-def _commit_status(row: OAuthToken, code: Code, at: dt.datetime) -> None:
-    status.commit(
-        integration="quickbooks",
-        account=row.realm_id,
-        name=str(row),
-        level=level_of(code, at, row.last_success_at, row.connected_at),
-        state=code.value,
-        needs_person=who_acts(code) in {"clinic", "administrator"},
-        checked_at=at,
-    )
+        commit(evidence(row, code, at, context, tried))
 
 
 def _count_metered_call(at: dt.datetime) -> None:

@@ -20,7 +20,7 @@ from integrations.crypto import EncryptedTextField
 from integrations.levels import Level
 from integrations.models import IntegrationStatus
 from integrations.paginator import CappedPaginator
-from integrations.status import commit
+from integrations.status import Evidence, commit
 from quickbooks.admin import companies
 from quickbooks.admin.journal import LEVELS
 from quickbooks.diagnosis import Code
@@ -449,13 +449,15 @@ def test_the_companies_are_listed_with_their_status(client: Client, harbour: OAu
     OAuthToken.objects.create(realm_id=NORTHSIDE, state=GrantState.LIVE, company_name="Northside")
     OAuthToken.objects.create(realm_id="7", company_name="Never finished")
     commit(
-        integration="quickbooks",
-        account=HARBOUR,
-        name="Harbour Physio",
-        level=Level.CRITICAL,
-        state=Code.RECONNECT_REQUIRED,
-        needs_person=True,
-        checked_at=timezone.now(),
+        Evidence(
+            integration="quickbooks",
+            account=HARBOUR,
+            name="Harbour Physio",
+            level=Level.CRITICAL,
+            state=Code.RECONNECT_REQUIRED,
+            who_acts="clinic",
+            checked_at=timezone.now(),
+        )
     )
     first, second = rows(page(client, COMPANIES))
     assert first.startswith("Harbour Physio ✖ Not working QuickBooks is disconnected")
@@ -744,13 +746,14 @@ def test_every_integrations_status_is_listed_worst_first(client: Client) -> None
     now = timezone.now()
     for name, level in (("Jane", Level.HEALTHY), ("GoHighLevel", Level.CRITICAL)):
         commit(
-            integration=name.lower(),
-            account="",
-            name=name,
-            level=level,
-            state="token_rejected" if level is Level.CRITICAL else "arriving",
-            needs_person=False,
-            checked_at=now,
+            Evidence(
+                integration=name.lower(),
+                account="",
+                name=name,
+                level=level,
+                state="token_rejected" if level is Level.CRITICAL else "arriving",
+                checked_at=now,
+            )
         )
     first, second = rows(page(client, STATUSES))
     assert first.startswith("GoHighLevel ✖ Not working token rejected")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, InterfaceError, connection, connections
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
@@ -315,7 +316,8 @@ def test_a_load_balancer_learns_that_the_database_is_away(client: Client) -> Non
 
 
 def test_a_load_balancer_learns_that_the_database_is_not_migrated(client: Client) -> None:
-    MigrationRecorder(connection).record_unapplied("quickbooks", "0001_initial")
+    [(app, newest)] = MigrationLoader(connection).graph.leaf_nodes("quickbooks")
+    MigrationRecorder(connection).record_unapplied(app, newest)
     response = client.get("/readyz")
     assert response.status_code == 503
     assert b"not migrated: run manage.py migrate" in response.content

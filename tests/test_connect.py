@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.models import IntegrationStatus
+from integrations.models import Incident, IntegrationStatus
 from quickbooks.models import (
     AuthorizationRequest,
     ConnectionHealthCheck,
@@ -119,6 +119,9 @@ def test_a_person_reconnects_a_company_and_its_history_stays(
         "ok",
     ]
     assert IntegrationStatus.objects.get().level == "healthy"
+    incident = Incident.objects.get()
+    assert incident.ended_at is not None
+    assert incident.fixed_by == "staff"
 
 
 def test_another_company_can_be_connected_beside_the_first(

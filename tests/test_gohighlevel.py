@@ -22,7 +22,7 @@ from integrations.gohighlevel.simulator.world import LOCATION_ID, TOKEN, World
 from integrations.gohighlevel.states import OK, WORDS, State
 from integrations.levels import Level
 from integrations.models import IntegrationStatus
-from integrations.status import commit
+from integrations.status import Evidence, commit
 from tests.gohighlevel import (
     Clock,
     assessed,
@@ -179,16 +179,17 @@ def test_health_is_as_old_as_the_status_says(now: dt.datetime) -> None:
         assert assessed(now).since is None
     assert len(asked) == 1
     commit(
-        integration="gohighlevel",
-        account="",
-        name="GoHighLevel",
-        level=Level.HEALTHY,
-        state="in_step",
-        needs_person=False,
-        checked_at=now - 7 * HOUR,
+        Evidence(
+            integration="gohighlevel",
+            account="",
+            name="GoHighLevel",
+            level=Level.HEALTHY,
+            state="in_step",
+            checked_at=now - 7 * HOUR,
+        )
     )
     found = assessed(now)
-    assert (found.state, found.since, found.judged_at) == ("in_step", now - 7 * HOUR, now)
+    assert (found.state, found.since, found.judged_at) == ("in_step", now - 7 * HOUR, None)
     IntegrationStatus.objects.update(level=Level.WARNING.value)
     assert assessed(now).since is None, "that was when trouble began"
 

@@ -301,7 +301,6 @@ def test_health_has_a_beginning_as_soon_as_it_was_written_down() -> None:
         name="Jane",
         level="healthy",
         state="arriving",
-        spell="healthy",
         since=NOW - DAY,
         checked_at=NOW,
     )

@@ -247,7 +247,7 @@ class LocationAdmin(ReadOnlyAdmin):
     list_title = "GoHighLevel locations"
     list_display = ("location_id", "name", "uninstalled", "mapped", "unmatched", "ambiguous")
     ordering = ("location_id",)
-    actions = ("app_not_wanted",)  # type: ignore[assignment]
+    actions = ("app_not_wanted",)
     fields: ClassVar = (
         *("location_id", "name", "uninstalled", "calls_left", "told"),
         *("mapped", "unmatched", "ambiguous"),

@@ -1,9 +1,10 @@
 """GoHighLevel as one of the integrations: what is stored, told for the cards."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 from integrations import times
 from integrations.addresses import address
@@ -11,19 +12,21 @@ from integrations.base import (
     Action,
     Assessment,
     Event,
+    Explanation,
     Integration,
     Metric,
     Movement,
     Step,
+    Symptom,
     not_set_up,
 )
-from integrations.gohighlevel import figures, history, set_up
+from integrations.gohighlevel import explanation, figures, history, samples, set_up
 from integrations.gohighlevel.figures import Known
 from integrations.gohighlevel.judgement import Judgement, judge
 from integrations.gohighlevel.limits import told_today
 from integrations.gohighlevel.models import Result
 from integrations.gohighlevel.probing import probe_for_page
-from integrations.gohighlevel.states import WORDS, State
+from integrations.gohighlevel.states import WORDS, State, title
 from integrations.gohighlevel.webhook import GoHighLevelWebhook
 from integrations.set_up import set_up_button, set_up_link
 
@@ -69,8 +72,25 @@ class GoHighLevel(Integration):
             return None
         return figures.last_movement(settings.GOHIGHLEVEL_LOCATION_ID, now)
 
+    def explain(
+        self, account: str, state: str, *, since: dt.datetime, now: dt.datetime
+    ) -> Explanation:
+        return explanation.explain(self.name, state, since=since, now=now)
+
+    def title_of(self, state: str) -> str:
+        return title(state)
+
+    def samples(self, now: dt.datetime) -> Iterable[PrometheusMetric]:
+        return samples.samples(self.slug, now)
+
     def set_up_steps(self) -> list[Step]:
         return set_up.steps()
+
+
+def _symptom(known: Known, state: State) -> Symptom:
+    if state is not State.UNAVAILABLE or known.check is None:
+        return Symptom.NONE
+    return Symptom.VENDOR_ERROR if known.check.http_status else Symptom.NO_ANSWER
 
 
 def _percent(known: Known) -> int:
@@ -96,13 +116,17 @@ def _assessment(known: Known, judgement: Judgement, now: dt.datetime) -> Assessm
         impact=words.impact.format(**told),
         next_step=words.next_step,
         who_acts=state.who_acts,
+        alarming=state is not State.NEVER_SYNCED,
+        transient=state.transient,
+        symptom=_symptom(known, state),
         headline=words.headline.format(**told),
         action=set_up_button(GoHighLevel.slug) if state.who_acts == "administrator" else None,
         links=_links(known, state),
         since=judgement.since,
         checked_at=check.at if check else None,
-        # That nothing has completed for a while is evidence too.
-        judged_at=now,
+        # That nothing has completed for a while is evidence too. Whatever may be over in a
+        # moment is judged by what was asked, and not again and again by the clock.
+        judged_at=None if state.transient or state is State.IN_STEP else now,
         last_success_at=known.last_ok_at,
         metrics={
             "contacts": known.contacts,

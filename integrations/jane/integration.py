@@ -1,16 +1,19 @@
 """Jane through ClinicSync as one of the integrations: its card, its figures, its history."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 from integrations import deliveries, times
 from integrations.addresses import address
 from integrations.base import (
     Action,
     Assessment,
+    Change,
     Event,
+    Explanation,
     Integration,
     Metric,
     Movement,
@@ -19,12 +22,12 @@ from integrations.base import (
 )
 from integrations.deliveries import Traffic
 from integrations.hours import opening_hours
-from integrations.jane import figures, history, set_up, words
+from integrations.jane import changes, explanation, figures, history, set_up, words
 from integrations.jane.figures import Known
-from integrations.jane.judgement import Judgement, is_alarm, judge, suspect
+from integrations.jane.judgement import Judgement, is_alarm, judge
 from integrations.jane.silence import LATE_AFTER
 from integrations.jane.webhook import SNAPSHOT, JaneWebhook
-from integrations.registry import all_integrations
+from integrations.samples import last_success
 from integrations.set_up import set_up_button, set_up_link
 
 # The rhythm of the card's own figures, all of the last 24 hours.
@@ -34,6 +37,7 @@ LAST_DAY = "last 24 h"
 class Jane(Integration):
     slug = "jane"
     name = "Jane / ClinicSync"
+    short_name = "Jane"
     webhook = JaneWebhook()
     demo = "integrations.jane.demo.ClinicSync"
 
@@ -61,6 +65,27 @@ class Jane(Integration):
             return None
         return Movement(at=figures.last_good(now), watched_until=now)
 
+    def explain(
+        self, account: str, state: str, *, since: dt.datetime, now: dt.datetime
+    ) -> Explanation:
+        return explanation.explain(self.name, state, since=since, now=now)
+
+    def changes(self, since: dt.datetime, until: dt.datetime) -> list[Change]:
+        return changes.between(since, until) if settings.JANE_WEBHOOK_SECRETS else []
+
+    def count_changes(self, since: dt.datetime, until: dt.datetime) -> dict[str, int]:
+        return changes.count(since, until) if settings.JANE_WEBHOOK_SECRETS else {}
+
+    def title_of(self, state: str) -> str:
+        known = words.WORDS.get(state)
+        return known.title if known else super().title_of(state)
+
+    def samples(self, now: dt.datetime) -> Iterable[PrometheusMetric]:
+        if not settings.JANE_WEBHOOK_SECRETS:
+            return []
+        traffic = deliveries.traffic(self.slug, now, SNAPSHOT)
+        return [last_success(self.slug, {"": traffic.good_at})]
+
     def set_up_steps(self) -> list[Step]:
         return set_up.steps()
 
@@ -83,6 +108,7 @@ class Jane(Integration):
             impact=wording.impact.format(last=last, since=since),
             next_step=next_step,
             who_acts=who_acts,
+            alarming=judgement.state != "never_seen",
             headline=wording.headline.format(silence=quiet),
             action=set_up_button(self.slug) if mend else None,
             links=[_list_link()] if mend else [_list_link(), set_up_link(self.slug)],
@@ -107,17 +133,8 @@ class Jane(Integration):
     def _help(self, judgement: Judgement, traffic: Traffic, now: dt.datetime) -> tuple[str, str]:
         """What helps and who does it; for an alarm by what the other integrations saw."""
         wording, silence = judgement.wording, judgement.silence
-        if is_alarm(silence) and (traffic.auth_failing or traffic.parse_failing):
-            cause = words.WORDS["auth_failing" if traffic.auth_failing else "parse_failing"]
-            return f"{cause.title}. {cause.next_step}", cause.who_acts
-        if traffic.good_at and is_alarm(silence):
-            movements = {
-                other.name: other.last_movement(now)
-                for slug, other in all_integrations().items()
-                if slug != self.slug
-            }
-            found, witness = suspect(traffic.good_at, movements)
-            return found.next_step.format(witness=witness), found.who_acts
+        if is_alarm(silence):
+            return explanation.alarm_help(traffic, now)
         if silence and silence.looked_at:
             again = times.at_moment(silence.looked_at, now)
             return f"{wording.next_step} A silence counts again {again}.", wording.who_acts

@@ -209,11 +209,12 @@ def _connect(realm_id: str, name: str, last: dt.datetime) -> None:
         refresh_token=OAuthToken.seal("refresh_token", realm_id, "r" * 50),
     )
     status.commit(
-        integration="quickbooks",
-        account=realm_id,
-        name=name,
-        level=Level.HEALTHY,
-        state=Code.OK,
-        needs_person=False,
-        checked_at=last,
+        status.Evidence(
+            integration="quickbooks",
+            account=realm_id,
+            name=name,
+            level=Level.HEALTHY,
+            state=Code.OK,
+            checked_at=last,
+        )
     )
