@@ -1,0 +1,34 @@
+"""Reminders: after four hours, then on the clinic's days, until somebody answers."""
+
+import datetime as dt
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from integrations import incidents
+from integrations.alerts import outbox
+from integrations.models import IntegrationStatus
+from integrations.rests import next_opening
+
+MOST = 7
+
+
+def remind(now: dt.datetime) -> int:
+    """Queue what is due, and say when the next one is; how many alerts were queued.
+
+    Nothing of an account that is paused. Raises `DatabaseError`.
+    """
+    paused = IntegrationStatus.objects.filter(
+        integration=OuterRef("integration"), account=OuterRef("account"), paused_until__gt=now
+    )
+    due = incidents.due_for_reminder(now).filter(
+        Q(snoozed_until=None) | Q(snoozed_until__lte=now), ~Exists(paused), reminders__lt=MOST
+    )
+    queued = 0
+    for incident in due:
+        number = incident.reminders + 1
+        next_at = next_opening(now) if number < MOST else None
+        with transaction.atomic():
+            if incidents.count_reminder(incident, next_at):
+                queued += outbox.reminder(incident, number, now)
+    return queued
