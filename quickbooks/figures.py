@@ -30,8 +30,28 @@ _COMPANY = ", ".join(
     for field in OAuthToken._meta.concrete_fields
     if field.name not in {"access_token", "refresh_token"}
 )
+# QuickBooks answers, and the last three renewals that came to an end did not succeed: a success
+# would have begun another generation, and a refusal would have ended the grant.
+_RENEWING_FAILS = f"""
+    (SELECT COUNT(*) FROM (
+        SELECT r.generation, r.outcome FROM quickbooks_tokenrefresh r
+        WHERE r.realm_id = t.realm_id AND r.purpose = '{TokenRefresh.Purpose.REFRESH}'
+            AND r.finished_at IS NOT NULL
+        ORDER BY r.started_at DESC, r.id DESC LIMIT 3
+     ) AS newest WHERE newest.generation = t.generation
+        AND newest.outcome IN ('{RefreshOutcome.UNKNOWN}', '{RefreshOutcome.NOT_SENT}',
+                               '{RefreshOutcome.APP_REJECTED}')) = 3
+    AND (SELECT c.ok FROM quickbooks_connection_health c WHERE c.realm_id = t.realm_id
+         ORDER BY c.checked_at DESC, c.id DESC LIMIT 1)
+"""  # noqa: S608  # names of our own
+# Those that the schedule reads, and that share the app's allowance.
+_SHARING = f"""
+    (SELECT COUNT(*) FROM quickbooks_oauthtoken
+     WHERE state NOT IN ('{GrantState.PENDING}', '{GrantState.DISCONNECTED}'))
+"""  # noqa: S608  # names of our own
 _COMPANIES = f"""
-    SELECT {_COMPANY}, s.since AS status_since, u.username AS disconnected_by_name,
+    SELECT {_COMPANY}, {_RENEWING_FAILS} AS renewing_fails, {_SHARING} AS sharing,
+        s.since AS status_since, s.level AS status_level, u.username AS disconnected_by_name,
         (SELECT c.id FROM quickbooks_connection_health c WHERE c.realm_id = t.realm_id
          ORDER BY c.checked_at DESC, c.id DESC LIMIT 1) AS latest,
         EXISTS (SELECT 1 FROM quickbooks_probeclaim p
@@ -45,12 +65,20 @@ _COMPANIES = f"""
 """  # noqa: S608  # names of our own; values travel as parameters
 
 
+_ENDING = f"""
+    SELECT {_COMPANY}, {_RENEWING_FAILS} AS renewing_fails FROM quickbooks_oauthtoken t
+    WHERE t.state = '{GrantState.LIVE}'
+        AND (t.refresh_expires_at <= %s OR t.hard_expires_at <= %s OR {_RENEWING_FAILS})
+    ORDER BY t.company_name, t.realm_id
+"""  # noqa: S608  # names of our own; values travel as parameters
+
+
 def companies(now: dt.datetime, realm_ids: Sequence[str] | None, limit: int) -> list[OAuthToken]:
     """Companies worst first, the named ones or the first `limit`, without their ciphertext.
 
-    Each has the attributes `status_since`, `disconnected_by_name`, `latest` (id of the newest
-    check) and `checking`. The newest check comes from a correlated subquery: over a long history
-    a GROUP BY or DISTINCT ON takes seconds.
+    Each has the attributes `status_since`, `status_level`, `disconnected_by_name`, `latest` (id of
+    the newest check), `renewing_fails`, `sharing` (how many are connected) and `checking`. The newest check
+    comes from a correlated subquery: over a long history a GROUP BY or DISTINCT ON takes seconds.
     """
     if realm_ids is None:
         found = OAuthToken.objects.raw(_COMPANIES.format(which="") + f" LIMIT {int(limit)}", [now])
@@ -63,6 +91,14 @@ def companies(now: dt.datetime, realm_ids: Sequence[str] | None, limit: int) -> 
     for row in companies:
         row.status_since = moment(row.status_since)  # type: ignore[attr-defined]
     return companies
+
+
+def ending(until: dt.datetime) -> list[OAuthToken]:
+    """Live grants with a clock that runs out by then, or whose renewals fail, as in `companies`.
+
+    Each has the attribute `renewing_fails`.
+    """
+    return list(OAuthToken.objects.raw(_ENDING, [until, until]))
 
 
 def checks(ids: Sequence[int]) -> dict[int, ConnectionHealthCheck]:
@@ -102,6 +138,7 @@ class Totals:
 
     Latencies in milliseconds. `expired`, `refused`: why the refreshes began; `early`: those of
     the former whose access token had time left; `unclear`: those that ended without an answer.
+    `sharing`: how many companies are connected now.
     """
 
     checks: int
@@ -112,12 +149,13 @@ class Totals:
     refused: int
     early: int
     unclear: int
+    sharing: int
 
 
 def totals(since: dt.datetime, until: dt.datetime) -> Totals:
     """One statement; the quantiles are nearest-rank, because SQLite has no PERCENTILE_CONT."""
     (row,) = rows(
-        """
+        f"""
         WITH span AS (
             SELECT ok, latency_ms FROM quickbooks_connection_health
             WHERE checked_at > %s AND checked_at <= %s AND NOT confirming
@@ -136,8 +174,9 @@ def totals(since: dt.datetime, until: dt.datetime) -> Totals:
             (SELECT COUNT(*) FROM renewals WHERE reason = %s),
             (SELECT COUNT(*) FROM renewals WHERE reason = %s),
             (SELECT COUNT(*) FROM renewals WHERE reason = %s AND access_seconds_left > %s),
-            (SELECT COUNT(*) FROM renewals WHERE outcome = %s)
-        """,
+            (SELECT COUNT(*) FROM renewals WHERE outcome = %s),
+            {_SHARING}
+        """,  # noqa: S608
         [
             since,
             until,

@@ -1,18 +1,20 @@
 """QuickBooks as one of the integrations: judgements turned into assessments for the cards."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.utils import timezone
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 from integrations import times
-from integrations.base import Assessment, Cell, Event, Integration, Metric
+from integrations.base import Assessment, Cell, Event, Explanation, Forecast, Integration, Metric
 from integrations.levels import Level
-from quickbooks import figures, links, tokens, words
-from quickbooks.diagnosis import Code
+from quickbooks import explanation, figures, forecast, links, pacing, samples, tokens, words
+from quickbooks.diagnosis import TRANSIENT, Code
+from quickbooks.evidence import NO_ALARM, symptom
 from quickbooks.health import CELLS, Score, counted, spells, window_start
-from quickbooks.judgement import Judgement, judge, judge_nothing, metered_calls
+from quickbooks.judgement import Judgement, judge, judge_nothing, metered_calls, with_its_risk
 from quickbooks.models import (
     GrantState,
     OAuthToken,
@@ -24,6 +26,8 @@ from quickbooks.probe import Outcome, UnknownCompany, probe
 class QuickBooks(Integration):
     slug = "quickbooks"
     name = "QuickBooks"
+    keeps_the_books = True
+    commits_its_checks = True
 
     def assess(self, now: dt.datetime, accounts: Sequence[str] | None = None) -> list[Assessment]:
         judgements = judge(now, [a for a in accounts if a] if accounts is not None else None)
@@ -70,6 +74,20 @@ class QuickBooks(Integration):
             *_technical(found, now),
         ]
 
+    def explain(
+        self, account: str, state: str, *, since: dt.datetime, now: dt.datetime
+    ) -> Explanation:
+        return explanation.explain(account, state, since=since, now=now)
+
+    def samples(self, now: dt.datetime) -> Iterable[PrometheusMetric]:
+        return samples.samples(now)
+
+    def forecasts(self, now: dt.datetime) -> list[Forecast]:
+        return forecast.forecasts(now)
+
+    def title_of(self, state: str) -> str:
+        return words.title(state)
+
 
 def _technical(found: figures.Totals, now: dt.datetime) -> list[Metric]:
     evidence = (
@@ -86,10 +104,18 @@ def _technical(found: figures.Totals, now: dt.datetime) -> list[Metric]:
         ("Token renewals", str(found.expired + found.refused), evidence),
         ("Renewals without a clear answer", str(found.unclear), ""),
         ("Metered calls this month", f"{metered:,}", allowed),
+        ("Interval of checks", *_interval(found.sharing, now)),
     ]
     return [
         Metric(label=label, value=value, note=note, technical=True) for label, value, note in shown
     ]
+
+
+def _interval(companies: int, now: dt.datetime) -> tuple[str, str]:
+    """How often a healthy company is read, and why."""
+    allowance = f"{settings.QUICKBOOKS_MONTHLY_ALLOWANCE:,}"
+    counted = "1 company" if companies == 1 else f"{companies:,} companies"
+    return pacing.told(pacing.interval(companies, now)), f"{counted}, {allowance} calls a month"
 
 
 def _milliseconds(value: int | None) -> str:
@@ -110,6 +136,7 @@ def notice_of(outcome: Outcome) -> str:
 def _assessment(
     judgement: Judgement, now: dt.datetime, *, notice: str = "", checking: bool = False
 ) -> Assessment:
+    judgement = with_its_risk(judgement, now)
     row, check = judgement.row, judgement.check
     return Assessment(
         integration=QuickBooks.slug,
@@ -127,12 +154,15 @@ def _assessment(
         since=judgement.since,
         checked_at=check.checked_at if check else None,
         last_success_at=row.last_success_at if row else None,
-        metrics=_figures(judgement),
+        metrics=_figures(judgement, now),
         facts=_facts(judgement, now),
         strip=strip(judgement.score, now) if row else (),
         support=_support(judgement),
         checking=checking or judgement.checking,
         notice=notice,
+        alarming=row is not None and judgement.code not in {None, *NO_ALARM},
+        transient=judgement.code in TRANSIENT,
+        symptom=symptom(judgement.code),
     )
 
 
@@ -144,15 +174,16 @@ def _headline(judgement: Judgement) -> str:
     return "Connected" if judgement.connected else "Disconnected"
 
 
-def _figures(judgement: Judgement) -> dict[str, object]:
+def _figures(judgement: Judgement, now: dt.datetime) -> dict[str, object]:
     row = judgement.row
+    end = forecast.end_of(row, now) if row else None
     return {
         "score": judgement.score.value,
         "checks": judgement.score.checks,
         "successes": judgement.score.successes,
         "last_success_at": row.last_success_at if row else None,
         "last_renewed_at": row.minted_at if row else None,
-        "reauthorize_by": tokens.expires_soonest(row) if row else None,
+        "reauthorize_by": end.by if end else None,
     }
 
 
@@ -164,9 +195,9 @@ def _facts(judgement: Judgement, now: dt.datetime) -> list[str]:
     read = f"read OK {times.ago(row.last_success_at, now)}" if row.last_success_at else ""
     renewed = f"renewed {times.ago(row.minted_at, now)}" if row.minted_at else ""
     facts = [f"Score {judgement.score}", " · ".join(filter(None, (read, renewed)))]
-    by = tokens.expires_soonest(row)
-    if by and judgement.connected and by - now < dt.timedelta(days=30):
-        facts.append(f"A person must sign in again by {times.calendar_day(by)}")
+    facts.append(forecast.notice(row, now))
+    if judgement.level is Level.HEALTHY:
+        facts.append(pacing.why(row.sharing, now))  # type: ignore[attr-defined]
     if row.revocation_error:
         facts.append(
             "Intuit could not be told about the disconnection "

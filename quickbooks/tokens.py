@@ -287,9 +287,3 @@ def note_read(
         rows = rows.filter(Q(last_success_at=None) | Q(last_success_at__lt=checked_at))
         values["last_success_at"] = checked_at
     rows.update(accepted_generation=generation, **values)
-
-
-def expires_soonest(row: OAuthToken) -> dt.datetime | None:
-    """When a person must authorize again at the latest, over the two long clocks."""
-    clocks = [at for at in (row.refresh_expires_at, row.hard_expires_at) if at is not None]
-    return min(clocks, default=None)

@@ -4,8 +4,11 @@ For a clinic manager who is not technical. The product moves no payments, so it 
 tracking" and never "missing payments".
 """
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, replace
 
+from config.schedule import CHECKER
+from integrations import times
 from quickbooks.diagnosis import Code
 
 
@@ -18,6 +21,14 @@ class Words:
     next_step: str
     button: str
     who_acts: str
+
+    def told(self, moments: dict[str, str]) -> "Words":
+        """With its gaps filled."""
+        return replace(
+            self,
+            impact=self.impact.format(**moments),
+            next_step=self.next_step.format(**moments),
+        )
 
 
 _STOPPED = "Payment tracking stopped {since}."
@@ -160,6 +171,45 @@ ALLOWANCE_USED_UP = Words(
     button="Send to IT",
     who_acts="administrator",
 )
+
+
+def renewing_fails(answered_at: dt.datetime) -> Words:
+    """For a company that answers, and whose last three renewals failed. It has no code."""
+    return Words(
+        title="Works today, but renewing fails.",
+        impact=f"QuickBooks answered at {times.clock(answered_at)}, so payment tracking is "
+        "working. But our last three tries to renew the access failed, and without that it "
+        "stops within the hour.",
+        next_step="Nothing for the clinic to do: please don't reconnect. If it stops, ask your "
+        "IT person to check the app keys and this server's internet connection.",
+        button="Send to IT",
+        who_acts="administrator",
+    )
+
+
+def moments(
+    code: Code,
+    *,
+    since: dt.datetime,
+    answered_at: dt.datetime,
+    disconnected_at: dt.datetime | None,
+    company: str,
+    person: str,
+    now: dt.datetime,
+) -> dict[str, str]:
+    """What fills the gaps of a diagnosis' texts. `answered_at`: when QuickBooks was last asked."""
+    time, date = answered_at, disconnected_at or now
+    if code is Code.THROTTLED:
+        # The allowance begins anew with the month.
+        time = CHECKER.next_run(now)
+        date = (now.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    return {
+        "since": times.since_when(since, now),
+        "time": times.clock(time),
+        "company": company,
+        "person": person or "Somebody",
+        "date": times.calendar_day(date),
+    }
 
 
 def title(code: str) -> str:
