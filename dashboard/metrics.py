@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from config.schedule import ALERTS, CHECKER
 from dashboard.headline import is_set_up
 from dashboard.times import duration
 from integrations.base import Assessment
 from integrations.registry import all_integrations
+from integrations.runs import ALERTS_LATE, DAY, LATE, Review, review
 from integrations.times import moment
 
-# The checker runs every quarter of an hour unless somebody has chosen otherwise.
-LATE = dt.timedelta(minutes=90)
+# Whoever starts the checks in a way of their own has chosen a rhythm that we do not know.
+LATE_BY_HAND = dt.timedelta(minutes=90)
 
 
 TILE = '<div><dt>{}</dt><dd>{}</dd><dd class="muted">{}</dd></div>'
@@ -59,7 +61,37 @@ def metrics(assessments: Sequence[Assessment], now: dt.datetime) -> Metrics:
 
 
 def checker(now: dt.datetime) -> Checker:
-    """When the scheduled checks ran last."""
+    """When the schedule's checks ran last, when they run next, and what went wrong with them."""
+    found = review(now)
+    if found is None or now - found.last > DAY:
+        # Somebody may have another scheduler start the command itself.
+        return _by_hand(now)
+    tail = _trouble(found)
+    if now - found.last > LATE:
+        return Checker(
+            late=True,
+            sentence=f"The checker has not run for {duration(now - found.last)}, "
+            f"since {moment(found.last, now)}. Ask your IT person whether cron still runs.{tail}",
+        )
+    if now - (found.good or found.first) > LATE:
+        since = f"since {moment(found.good, now)}" if found.good else "once"
+        return Checker(
+            late=True,
+            sentence=f"The checker runs, but it has not come to its end {since}. "
+            f"Ask your IT person to look at its output.{tail}",
+        )
+    if now - (found.alerts_at or found.first) > ALERTS_LATE:
+        return Checker(
+            late=True,
+            sentence=f"The checker ran {moment(found.last, now)}, but alerts are not sent: "
+            f"{ALERTS.name} does not run. Ask your IT person to set up cron again (README).{tail}",
+        )
+    sentence = f"Checker ran {moment(found.last, now)}, next {moment(CHECKER.next_run(now), now)}"
+    return Checker(late=False, sentence=sentence + tail)
+
+
+def _by_hand(now: dt.datetime) -> Checker:
+    """From what the checks themselves left behind; nobody knows when they should have run."""
     runs = [run for each in all_integrations().values() if (run := each.last_scheduled_run(now))]
     if not runs:
         return Checker(
@@ -67,10 +99,22 @@ def checker(now: dt.datetime) -> Checker:
             sentence="The checker has not run in the last 24 hours. Set up cron (README).",
         )
     last = max(runs)
-    if now - last > LATE:
+    if now - last > LATE_BY_HAND:
         return Checker(
             late=True,
             sentence=f"The checker has not run for {duration(now - last)}, "
-            f"since {moment(last, now)}. Ask your IT person whether cron still runs.",
+            f"since {moment(last, now)}. Ask your IT person whether it still runs by itself.",
         )
     return Checker(late=False, sentence=f"Checker ran {moment(last, now)}")
+
+
+def _trouble(found: Review) -> str:
+    """ " · 3 runs missed, 1 failed in the last 24 hours"; empty for none."""
+    counts = ((found.missed, "missed"), (found.failed, "failed"), (found.killed, "broken off"))
+    told = [(count, word) for count, word in counts if count]
+    if not told:
+        return ""
+    unit = "run" if told[0][0] == 1 else "runs"
+    words = [f"{count} {word}" for count, word in told]
+    words[0] = words[0].replace(" ", f" {unit} ", 1)
+    return f" · {', '.join(words)} in the last 24 hours"

@@ -18,6 +18,7 @@ from integrations.gohighlevel.set_up import missing_settings, problem_with_setti
 from integrations.gohighlevel.states import State, title
 from integrations.gohighlevel.sync import Outcome, RunningAlready, synchronize
 from integrations.levels import Level
+from integrations.runs import WorkNotDone
 
 
 class Command(BaseCommand):
@@ -40,7 +41,8 @@ class Command(BaseCommand):
         try:
             level, text = self._sync(missing, watched)
         except AnyDatabaseError:
-            level, text = Level.UNKNOWN, "the monitor's database does not answer"
+            self.stdout.write("GOHIGHLEVEL UNKNOWN - the monitor's database does not answer")
+            raise WorkNotDone(Level.UNKNOWN.exit_code) from None
         if level is not Level.HEALTHY or not options["quiet"]:
             self.stdout.write(f"GOHIGHLEVEL {level.plugin_word} - {text}")
         sys.exit(level.exit_code)
