@@ -2,11 +2,9 @@
 
 import datetime as dt
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
@@ -15,6 +13,7 @@ from quickbooks import links
 from quickbooks.judgement import Judgement, judge, judge_nothing
 from quickbooks.models import REALM_PATTERN, ConnectionHealthCheck, Trigger
 from quickbooks.probe import Outcome, UnknownCompany, companies, probe
+from quickbooks.sweep import side_by_side
 
 THREADS = 12
 
@@ -71,17 +70,7 @@ def probe_all(
     def one(realm_id: str) -> Outcome:
         return probe(realm_id, trigger=trigger, now=now, fresh=fresh, patience=patience)
 
-    if len(realm_ids) == 1:
-        return {realm_ids[0]: one(realm_ids[0])}
-
-    def in_thread(realm_id: str) -> Outcome:
-        try:
-            return one(realm_id)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(max_workers=min(THREADS, len(realm_ids) or 1)) as pool:
-        return dict(zip(realm_ids, pool.map(in_thread, realm_ids), strict=True))
+    return side_by_side(realm_ids, one, THREADS)
 
 
 def as_json(judgement: Judgement, outcome: Outcome | None) -> dict[str, Any]:

@@ -9,12 +9,10 @@ from dataclasses import replace
 from django.conf import settings
 
 from integrations.levels import Level, worst
+from quickbooks import pacing
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement
 from quickbooks.models import ConnectionHealthCheck
-
-# With `--cached`: two intervals of the schedule without a check, and nothing is known.
-STALE_AFTER = dt.timedelta(minutes=30)
 
 
 def line(judgement: Judgement) -> str:
@@ -49,7 +47,12 @@ def as_cached(judgement: Judgement, now: dt.datetime) -> Judgement:
     if judgement.row is None or judgement.code is Code.DISCONNECTED_HERE:
         return judgement  # no check says so, and it stays true without one
     check = judgement.check
-    if check is None or now - check.checked_at > STALE_AFTER:
+    patience = pacing.stale_after(
+        judgement.row.sharing,  # type: ignore[attr-defined]
+        now,
+        healthy=judgement.level is Level.HEALTHY,
+    )
+    if check is None or now - check.checked_at > patience:
         when = f"since {check.checked_at:%Y-%m-%d %H:%M} UTC" if check else "yet"
         return replace(judgement, level=Level.UNKNOWN, title=f"no check {when}")
     return judgement

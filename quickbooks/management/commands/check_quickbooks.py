@@ -7,25 +7,22 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error as AnyDatabaseError
-from django.db import connection
 from django.utils import timezone
 
-from integrations.deadline import boot_clock
-from integrations.http import POOL_SIZE
 from integrations.levels import Level, worst
-from quickbooks import plugin
+from integrations.outages import correlate
+from integrations.runs import WorkNotDone
+from quickbooks import pacing, plugin
 from quickbooks.api import as_json
-from quickbooks.diagnosis import TRANSIENT, Code
 from quickbooks.integration import notice_of
 from quickbooks.judgement import Judgement, judge, judge_nothing
-from quickbooks.models import REALM_PATTERN, GrantState, OAuthToken, Trigger
-from quickbooks.probe import Outcome, UnknownCompany, probe
+from quickbooks.models import REALM_PATTERN, GrantState, OAuthToken
+from quickbooks.probe import Outcome, UnknownCompany
+from quickbooks.sweep import sweep
 
 
 class Command(BaseCommand):
@@ -50,7 +47,7 @@ class Command(BaseCommand):
             level = self._check(timezone.now(), **options)
         except AnyDatabaseError:
             self._say("QUICKBOOKS UNKNOWN - the monitor's database does not answer")
-            level = Level.UNKNOWN
+            raise WorkNotDone(Level.UNKNOWN.exit_code) from None
         except UnknownCompany as error:
             self._say(f"QUICKBOOKS UNKNOWN - no company {error} was ever connected here")
             level = Level.UNKNOWN
@@ -70,9 +67,12 @@ class Command(BaseCommand):
             self._say("QUICKBOOKS UNKNOWN - a company id is made of digits")
             return Level.UNKNOWN
         chosen = [realm] if realm else _connected()
-        outcomes = {} if cached else self._probe_all(chosen, now, confirm=confirm)
+        # The schedule spares healthy companies; a person who asks is answered.
+        asked = pacing.due(chosen, now) if confirm and not (realm or cached) else chosen
+        outcomes = {} if cached else sweep(asked, now, confirm=confirm, pause=self.pause)
         if not cached:
             now = timezone.now()  # the probes may have taken a while
+            correlate(now)
         found = [judge_nothing()] if not chosen else _judge_all(chosen, outcomes, now)
         if realm and not found:
             raise UnknownCompany(realm)
@@ -83,7 +83,10 @@ class Command(BaseCommand):
             self._say(json.dumps([as_json(j, _outcome(outcomes, j)) for j in shown]))
         else:
             self._print(shown, found, outcomes)
-        return worst([judgement.level for judgement in found])
+        level = worst([judgement.level for judgement in found])
+        if not all(outcome.recorded for outcome in outcomes.values()):
+            raise WorkNotDone(level.exit_code)
+        return level
 
     def _print(
         self, shown: list[Judgement], found: list[Judgement], outcomes: dict[str, Outcome]
@@ -101,39 +104,6 @@ class Command(BaseCommand):
             if len(found) == 1:
                 text += f" | {plugin.performance(judgement)}"
             self._say(text)
-
-    def _probe_all(
-        self, realm_ids: list[str], now: dt.datetime, *, confirm: bool
-    ) -> dict[str, Outcome]:
-        def one(realm_id: str) -> Outcome:
-            try:
-                return self._probe(realm_id, now, confirm=confirm)
-            finally:
-                connection.close()
-
-        if not realm_ids:
-            return {}
-        with ThreadPoolExecutor(max_workers=min(POOL_SIZE, len(realm_ids))) as pool:
-            return dict(zip(realm_ids, pool.map(one, realm_ids), strict=True))
-
-    def _probe(self, realm_id: str, now: dt.datetime, *, confirm: bool) -> Outcome:
-        began = boot_clock()
-        # Somebody else's probe or renewal is over after a few deadlines at most.
-        patience = settings.QUICKBOOKS_DEADLINE_SECONDS
-        outcome = probe(realm_id, trigger=Trigger.COMMAND, now=now, fresh=True, patience=patience)
-        for delay in settings.QUICKBOOKS_CONFIRM_DELAYS if confirm else ():
-            if not (outcome.check and Code(outcome.check.diagnosis) in TRANSIENT):
-                break
-            self.pause(delay)
-            outcome = probe(
-                realm_id,
-                trigger=Trigger.COMMAND,
-                now=now + dt.timedelta(seconds=boot_clock() - began),
-                fresh=True,
-                patience=patience,
-                confirming=True,
-            )
-        return outcome
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
