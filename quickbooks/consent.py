@@ -9,13 +9,15 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from integrations.access import permitted_page, staff_page_with_secrets
 from integrations.base import Action
 from integrations.crypto import EncryptionError
-from quickbooks import authorization, grants, links, oauth, tokens, words
+from quickbooks import authorization, grants, guests, links, oauth, tokens, words
 from quickbooks.diagnosis import Code
+from quickbooks.evidence import Context
 from quickbooks.integration import QuickBooks, notice_of
 from quickbooks.models import REALM_PATTERN, OAuthToken, Trigger
 from quickbooks.pages import problem, realm_asked, start_again, to_dashboard, unfinished
@@ -51,13 +53,25 @@ def connect(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(oauth.authorization_url(endpoints, state))
 
 
+@never_cache
 @require_GET
-@staff_page_with_secrets
 def callback(request: HttpRequest) -> HttpResponse:
-    """Back from Intuit. Nothing is exchanged unless everything fits."""
-    now, query = timezone.now(), request.GET
+    """Back from Intuit: one of the staff, or somebody whom a hand-over link has sent there."""
+    now, state = timezone.now(), request.GET.get("state", "")
     # Of a request, logs and reports show the address: from here on without the code.
     request.META["QUERY_STRING"] = ""
+    handed = authorization.consume_handed_over(request, state, now)
+    if handed is not None and handed.hand_over is not None:
+        return guests.finish(request, handed.hand_over, now)
+    if guests.is_guest(request):
+        return guests.expired(request)
+    return _callback_of_staff(request)
+
+
+@staff_page_with_secrets
+def _callback_of_staff(request: HttpRequest) -> HttpResponse:
+    """Nothing is exchanged unless everything fits."""
+    now, query = timezone.now(), request.GET
     asked = authorization.consume(request, query.get("state", ""), now)
     if asked is None:
         return problem(
@@ -119,7 +133,13 @@ def _exchange(
     except EncryptionError:
         text = "TOKEN_ENCRYPTION_KEYS on the server can't be used."
         return problem(request, title, text, "Ask your IT person to check it.", again)
-    outcome = probe(realm_id, trigger=Trigger.CONNECT, now=timezone.now(), fresh=True)
+    outcome = probe(
+        realm_id,
+        trigger=Trigger.CONNECT,
+        now=timezone.now(),
+        fresh=True,
+        context=Context(attended=request.user.get_username()),
+    )
     _tell(request, realm_id, notice_of(outcome))
     return redirect("dashboard:index")
 

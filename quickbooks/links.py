@@ -73,6 +73,16 @@ def _mail_with_link(judgement: Judgement) -> str:
     )
 
 
+def mail_hand_over(company: str, url: str) -> str:
+    """A mail to the administrator who gets a hand-over link."""
+    return _mailto(
+        f"Please reconnect QuickBooks for {company}",
+        f"Could you please reconnect QuickBooks for {company}? It takes about two minutes, and "
+        "you need to be an administrator of that company in QuickBooks. Nothing in the books is "
+        f"changed.\n\n{url}\n\nThe link works once, and for this company only.\n",
+    )
+
+
 def _mail_to_it(judgement: Judgement) -> str:
     row, check = judgement.row, judgement.check
     lines = [f"{judgement.title}.", judgement.impact, judgement.next_step, ""]

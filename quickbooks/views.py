@@ -7,16 +7,18 @@ import re
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from integrations import times
 from integrations.access import permitted_page, staff_page
-from quickbooks import grants, links, tokens
+from integrations.levels import Level
+from quickbooks import forecast, grants, hand_over, links, tokens
 from quickbooks.diagnosis import Code
 from quickbooks.integration import QuickBooks, notice_of
-from quickbooks.models import REALM_PATTERN, GrantState, OAuthToken, Trigger
+from quickbooks.models import REALM_PATTERN, GrantState, HandOver, OAuthToken, Trigger
 from quickbooks.pages import problem, realm_asked, to_dashboard, unfinished
 from quickbooks.probe import UnknownCompany, latest_check, probe
 from quickbooks.tokens import RenewalPending
@@ -49,6 +51,7 @@ def _fix_page(
     assessment = QuickBooks().assess(now, [realm_id])[0]
     may_connect = request.user.has_perm(links.MANAGE)
     row = _row(realm_id) if realm_id else None
+    healthy = assessment.level is Level.HEALTHY
     foreign = assessment.state == Code.FOREIGN_COPY and may_connect
     live = row is not None and (row.state != GrantState.DISCONNECTED or row.revocation_error)
     return render(
@@ -61,12 +64,34 @@ def _fix_page(
             "may_connect": may_connect,
             "connect_url": links.page("connect", realm_id),
             "share_url": links.fix_url(realm_id),
+            "sign_in_by": forecast.notice(row, now) if row and healthy else "",
             "missing_settings": tokens.missing_settings(),
             "take_over_url": links.page("take_over") if foreign else "",
             "disconnect_url": links.page("disconnect") if live and may_connect else "",
             "confirm_disconnect": confirm,
+            **(_hand_overs(row, now) if row and may_connect and not confirm else {}),
         },
     )
+
+
+def _hand_overs(company: OAuthToken, now: dt.datetime) -> dict[str, object]:
+    """The links that were made for this company, and whether another one can be."""
+    rows = hand_over.live().filter(realm_id=company.realm_id).select_related("created_by")
+    found = []
+    for row in rows:
+        url = hand_over.url_of(row)
+        found.append(
+            {
+                "id": row.pk,
+                "url": url,
+                "mail_url": links.mail_hand_over(str(company), url),
+                "made": times.ago(row.created_at, now),
+                "by": row.created_by or "somebody",
+                "tried": times.ago(row.opened_at, now) if row.opened_at else "",
+                "worn_out": row.attempts >= HandOver.MOST_ATTEMPTS,
+            }
+        )
+    return {"may_hand_over": hand_over.incident_of(company) is not None, "hand_overs": found}
 
 
 @require_POST
@@ -129,6 +154,30 @@ def take_over(request: HttpRequest) -> HttpResponse:
     else:
         messages.warning(request, f"{row} was not taken over: please try again in a minute.")
     return redirect("dashboard:index")
+
+
+@require_POST
+@permitted_page(links.MANAGE)
+def make_hand_over(request: HttpRequest) -> HttpResponse:
+    """A link for a QuickBooks administrator without an account."""
+    row = _row(realm_asked(request.POST.get("realm")))
+    if hand_over.make(row, request.user, timezone.now()) is None:
+        messages.warning(request, f"No link was made: a new sign-in would not help {row} now.")
+        return redirect(links.page("fix", row.realm_id))
+    return redirect(f"{links.page('fix', row.realm_id)}#hand-over")
+
+
+@require_POST
+@permitted_page(links.MANAGE)
+def take_hand_over_back(request: HttpRequest) -> HttpResponse:
+    """End a link before anybody has used it."""
+    pk = request.POST.get("id", "")
+    row = get_object_or_404(HandOver, pk=pk if pk.isdecimal() and pk.isascii() else 0)
+    if hand_over.take_back(row, request.user, timezone.now()):
+        messages.success(request, "The link no longer works.")
+    else:
+        messages.warning(request, "The link had ended already.")
+    return redirect(links.page("fix", row.realm_id))
 
 
 @never_cache
