@@ -2,12 +2,14 @@
 
 import datetime as dt
 import logging
+import secrets
 from typing import Any
 
 from django.db import Error as AnyDatabaseError
-from django.db import connection
+from django.db import connection, transaction
 
-from integrations.models import WebhookDelivery, WebhookRefusal
+from integrations import counters
+from integrations.models import DeliveryCount, WebhookDelivery, WebhookRefusal
 from integrations.signatures import Reason
 
 log = logging.getLogger(__name__)
@@ -67,18 +69,31 @@ def _is_new_shape(row: WebhookDelivery) -> bool:
     return same_kind.exists()
 
 
+def count(row: WebhookDelivery, fresh: bool) -> None:
+    """For the counters. Last in its transaction, so that nobody waits for long, nor in a circle."""
+    if not row.is_test:
+        _count_outcome(row.integration, row.outcome if fresh else DeliveryCount.REPEATED)
+
+
+def _count_outcome(slug: str, outcome: str) -> None:
+    slot = secrets.randbelow(DeliveryCount.SLOTS)
+    key = {"integration": slug, "outcome": str(outcome), "slot": slot}
+    counters.add(DeliveryCount, key, {"count": 1})
+
+
 def count_refusal(slug: str, reason: Reason, now: dt.datetime) -> None:
     """One more for this reason in this minute. The database's errors are logged, not raised."""
     minute = now.replace(second=0, microsecond=0)
     table = WebhookRefusal._meta.db_table
     at = connection.ops.adapt_datetimefield_value
     try:
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {table} (integration, minute, reason, count, last_at) "  # noqa: S608
                 "VALUES (%s, %s, %s, 1, %s) ON CONFLICT (integration, minute, reason) "
                 f"DO UPDATE SET count = {table}.count + 1, last_at = excluded.last_at",
                 [slug, at(minute), str(reason), at(now)],
             )
+            _count_outcome(slug, DeliveryCount.REFUSED)
     except AnyDatabaseError as error:
         log.error("%s: a refusal could not be counted (%s)", slug, type(error).__name__)

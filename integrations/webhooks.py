@@ -224,11 +224,11 @@ def _store(webhook: Webhook, event: Event | None, row: WebhookDelivery) -> str:
     """The row and its effect, or neither. A word for the sender. Raises `DatabaseError`."""
     try:
         with transaction.atomic():
-            if not inbox.insert(row):
-                return "duplicate"
-            if event and event.wanted and not row.is_test:
+            fresh = inbox.insert(row)
+            if fresh and event and event.wanted and not row.is_test:
                 webhook.apply(event, row.received_at)
-        return str(row.outcome)
+            inbox.count(row, fresh)
+        return str(row.outcome) if fresh else "duplicate"
     except (OperationalError, InterfaceError, InternalError):
         raise  # the database's trouble, such as a deadlock or a standby: the sender sends again
     except Exception as error:
@@ -237,7 +237,8 @@ def _store(webhook: Webhook, event: Event | None, row: WebhookDelivery) -> str:
         log.error("%s: a delivery has no effect (%s)", webhook.slug, type(error).__name__)
         row.outcome, row.error = Outcome.UNREADABLE, f"not processed: {type(error).__name__}"[:60]
         row.event_type, row.event_at = "", None  # these may be what the database refused
-        inbox.insert(row)
+        with transaction.atomic():
+            inbox.count(row, inbox.insert(row))
         return str(row.outcome)
 
 
