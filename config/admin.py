@@ -8,6 +8,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from integrations.registry import assess_all
+from integrations.standing import stand
 
 
 class MonitorAdminSite(AdminSite):
@@ -21,5 +22,6 @@ class MonitorAdminSite(AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        shown = {"assessments": assess_all(timezone.now())}
+        now = timezone.now()
+        shown = {"assessments": stand(assess_all(now), now)}
         return super().index(request, {**shown, **(extra_context or {})})

@@ -13,6 +13,7 @@ from integrations.addresses import address
 from integrations.base import Action, Assessment
 from integrations.levels import Level
 from integrations.registry import assess_all
+from integrations.standing import stand
 from integrations.times import moment
 
 NO_ACCOUNT = "-"  # stands for the empty account in a URL
@@ -62,7 +63,12 @@ def worst_first(assessments: Sequence[Assessment]) -> list[Assessment]:
 
 def stored(now: dt.datetime) -> list[Assessment]:
     """What is stored about everything, worst first."""
-    return worst_first(assess_all(now))
+    return standing(assess_all(now), now)
+
+
+def standing(assessments: Sequence[Assessment], now: dt.datetime) -> list[Assessment]:
+    """With what their statuses and incidents add, worst first."""
+    return worst_first(stand(assessments, now))
 
 
 def card(
@@ -105,8 +111,8 @@ def asking_next(assessment: Assessment) -> Asking:
 
 def _rank(assessment: Assessment) -> tuple[bool, int]:
     # What is not set up is no trouble, and keeps its place among the healthy.
-    troubled = assessment.level in {Level.CRITICAL, Level.WARNING}
-    return not assessment.needs_a_person, -assessment.level.severity if troubled else 0
+    severity = assessment.level.severity if assessment.in_trouble else 0
+    return not assessment.needs_a_person, -severity
 
 
 def _allowed(action: Action, may: Callable[[str], bool]) -> bool:
@@ -114,15 +120,19 @@ def _allowed(action: Action, may: Callable[[str], bool]) -> bool:
 
 
 def _title(assessment: Assessment) -> str:
-    """The title, unless the headline above it has said the same."""
-    said = assessment.headline and assessment.title.lower().endswith(assessment.headline.lower())
-    return "" if said else assessment.title
+    """What of the title the headline above it has not said."""
+    title, said = assessment.title, assessment.headline
+    if said and title.lower().endswith(said.lower()):
+        return ""
+    return title.removeprefix(f"{said}. ") if said else title
 
 
 def _since(assessment: Assessment, now: dt.datetime) -> str:
-    if assessment.since is None or assessment.level is Level.UNKNOWN:
+    word = assessment.spell
+    if assessment.since is None or (assessment.level is Level.UNKNOWN and not word):
         return ""
-    # A warning that needs nobody must not be said to need a look.
-    warning = assessment.level is Level.WARNING
-    word = "trouble" if warning else assessment.level.label.lower()
+    if not word:
+        # A warning that needs nobody must not be said to need a look.
+        warning = assessment.level is Level.WARNING
+        word = "trouble" if warning else assessment.level.label.lower()
     return f"{word} since {moment(assessment.since, now)}"

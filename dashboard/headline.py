@@ -52,16 +52,19 @@ def _sum_up(assessments: Sequence[Assessment], now: dt.datetime) -> tuple[Level,
         least = "At least " if max(_counts(waiting).values()) >= AT_MOST else ""
         return worst.level, f"{least}{count} things need you. First: {what}"
 
-    if troubled := [a for a in assessments if a.level in {Level.CRITICAL, Level.WARNING}]:
+    if troubled := [a for a in assessments if a.in_trouble]:
         more = f", and {len(troubled) - 1} more" if len(troubled) > 1 else ""
         what = _what(troubled[0], assessments)
         return troubled[0].level, f"{what}{more}. Nothing for you to do."
 
     set_up = [a for a in assessments if is_set_up(a)]
-    if unknown := [a for a in set_up if a.level is Level.UNKNOWN]:
+    watched = [a for a in set_up if not a.paused]
+    if unknown := [a for a in watched if a.level is Level.UNKNOWN]:
         return Level.UNKNOWN, _what(unknown[0], assessments)
+    if watched:
+        return Level.HEALTHY, f"Everything {'else ' if watched != set_up else ''}works"
     if set_up:
-        return Level.HEALTHY, "Everything works"
+        return Level.UNKNOWN, "Everything is paused"
     return Level.UNKNOWN, "Nothing is set up yet"
 
 
@@ -77,4 +80,5 @@ def _what(assessment: Assessment, assessments: Sequence[Assessment], age: str = 
         vendor = f"{integration.name} · " if integration else ""
         company = assessment.name.removeprefix(vendor)
     notes = ", ".join(filter(None, (company, age)))
-    return f"{assessment.title} ({notes})" if notes else assessment.title
+    title = assessment.title.removesuffix(".")
+    return f"{title} ({notes})" if notes else title

@@ -1,6 +1,5 @@
 """The pages: everything is read from the database, `now` is taken once and passed down."""
 
-import datetime as dt
 from collections.abc import Sequence
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,8 +11,9 @@ from dashboard import cards, live, metrics, visits
 from dashboard import history as histories
 from dashboard.headline import AT_MOST, headline
 from integrations.access import is_fragment, staff_fragment, staff_page
-from integrations.base import Assessment, Integration
-from integrations.registry import all_integrations, get_integration
+from integrations.alerts import delivery
+from integrations.base import Assessment
+from integrations.registry import all_integrations, assess_all, get_integration
 
 FEW = 3
 
@@ -24,9 +24,10 @@ def index(request: HttpRequest) -> HttpResponse:
     """The dashboard as it is stored; its cards ask the vendors. `?live=1` asks before."""
     now = timezone.now()
     probing = request.GET.get("live") == "1"
-    assessments = cards.stored(now)
+    assessments = assess_all(now)
     if probing:
         assessments = live.check_all(assessments, now, request.user.pk)
+    assessments = cards.standing(assessments, now)
     visit = visits.visit(request, now)
     happenings = visits.happenings(assessments, visit.since, now)
     shown = [
@@ -54,6 +55,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "more_happenings": len(happenings) - visits.LINES,
             "metrics": metrics.metrics(assessments, now),
             "checker": metrics.checker(now),
+            "unsent": delivery.trouble(now),
         },
     )
     # An open page fetches its figures by itself; that is nobody's visit.
@@ -73,8 +75,14 @@ def card(request: HttpRequest, slug: str, account: str) -> HttpResponse:
         raise Http404
     stored_only = request.GET.get("stored") == "1"
     checked = None if stored_only else integration.check(account, now, request.user.pk)
-    everything = cards.stored(now)
-    shown = checked or (_find(everything, integration, account, now) if stored_only else None)
+    everything = assess_all(now)
+    if checked:
+        everything = _with(everything, checked)
+    elif _find(everything, slug, account) is None:
+        # Beyond the worst twelve.
+        everything += integration.assess(now, [account])
+    everything = cards.standing(everything, now)
+    shown = _find(everything, slug, account)
     if shown is None:
         if stored_only and is_fragment(request):
             # It was on the page a minute ago, so the page is out of date.
@@ -87,7 +95,7 @@ def card(request: HttpRequest, slug: str, account: str) -> HttpResponse:
             "card": cards.card(
                 shown, now=now, may=request.user.has_perm, asking=cards.asking_next(shown)
             ),
-            "headline": headline(_with(everything, shown), now),
+            "headline": headline(everything, now),
         },
     )
 
@@ -120,21 +128,17 @@ def history(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _find(
-    everything: Sequence[Assessment], integration: Integration, account: str, now: dt.datetime
-) -> Assessment | None:
-    """The account among those judged already; only beyond the worst twelve it is asked for."""
+def _find(everything: Sequence[Assessment], slug: str, account: str) -> Assessment | None:
     for assessment in everything:
-        if (assessment.integration, assessment.account) == (integration.slug, account):
+        if (assessment.integration, assessment.account) == (slug, account):
             return assessment
-    return next(iter(integration.assess(now, [account])), None)
+    return None
 
 
 def _with(everything: Sequence[Assessment], fresh: Assessment) -> list[Assessment]:
     """The fresh assessment in place of the stored one: the database may not have taken it."""
     key = (fresh.integration, fresh.account)
-    others = [a for a in everything if (a.integration, a.account) != key]
-    return cards.worst_first([fresh, *others])
+    return [fresh, *(a for a in everything if (a.integration, a.account) != key)]
 
 
 def _more(assessments: Sequence[Assessment]) -> str:

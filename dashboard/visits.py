@@ -75,7 +75,7 @@ def happenings(
         return []
     found: list[Happening] = []
     for assessment in assessments:
-        lasting = assessment.level in TROUBLE
+        lasting = assessment.level in TROUBLE or bool(assessment.spell)
         began = assessment.since if lasting else None
         if began and began > since:
             found.append(_lasting(assessment, began, now))

@@ -49,6 +49,12 @@ def is_fragment(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
+def person(request: HttpRequest) -> str:
+    """Who is at the screen, as colleagues know them."""
+    user = request.user
+    return user.get_full_name() or user.get_username() if user.is_authenticated else ""
+
+
 def _guard(view: View, refuse: Callable[[HttpRequest], HttpResponse]) -> View:
     @never_cache
     @wraps(view)

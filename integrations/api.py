@@ -12,7 +12,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from integrations.base import Assessment
-from integrations.registry import assess_all
+from integrations.models import Incident
+from integrations.registry import assess_all, get_integration
+from integrations.standing import stand
+
+INCIDENTS_AT_MOST = 200
 
 
 def staff_api(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponseBase]:
@@ -53,7 +57,39 @@ def absolute(url: str) -> str:
 @staff_api
 def integrations(request: HttpRequest) -> HttpResponse:
     """Every card as it is stored; calls nobody."""
-    return JsonResponse({"integrations": [card(a) for a in assess_all(timezone.now())]})
+    now = timezone.now()
+    return JsonResponse({"integrations": [card(a) for a in stand(assess_all(now), now)]})
+
+
+@staff_api
+def incidents(request: HttpRequest) -> HttpResponse:
+    """The newest incidents: all, of one integration, or those that are open."""
+    slug, open_only = request.GET.get("integration"), request.GET.get("open", "0")
+    if slug is not None and get_integration(slug) is None:
+        return problem(400, "There is no integration with this name.")
+    if open_only not in {"0", "1"}:
+        return problem(400, "“open” is 0 or 1.")
+    rows = Incident.objects.all()
+    if slug is not None:
+        rows = rows.filter(integration=slug)
+    if open_only == "1":
+        rows = rows.filter(ended_at=None)
+    return JsonResponse({"incidents": [incident(row) for row in rows[:INCIDENTS_AT_MOST]]})
+
+
+def incident(row: Incident) -> dict[str, Any]:
+    """An incident in the contract's form."""
+    return {
+        "id": row.pk,
+        "integration": row.integration,
+        "account": row.account,
+        "cause": row.cause,
+        "level": row.level,
+        "started_at": as_time(row.started_at),
+        "confirmed_at": as_time(row.confirmed_at),
+        "acknowledged_at": as_time(row.acknowledged_at),
+        "ended_at": as_time(row.ended_at),
+    }
 
 
 def card(assessment: Assessment) -> dict[str, Any]:

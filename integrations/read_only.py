@@ -104,7 +104,7 @@ class ReadOnlyList(ChangeList):
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Nothing can be added, changed or deleted, and no page counts or sorts a big table."""
 
-    actions = None
+    actions: Any = None
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -26,9 +26,12 @@ DISCONNECT = "The user disconnects in QuickBooks"
 PAGES = {
     "dashboard": "/dashboard/",
     "history": "/dashboard/history/",
+    "incidents": "/incidents/",
+    "pause page": f"/integrations/quickbooks/pause/?account={HARBOUR}",
     "fix page": f"/quickbooks/fix/?realm={HARBOUR}",
     "problem page": "/quickbooks/callback/?state=used-already",
     "disconnected page": f"/quickbooks/disconnected/?realmId={HARBOUR}",
+    "hand-over link that has ended": "/quickbooks/hand-over/",
     "missing page": "/nowhere/",
     "set-up of Jane": "/integrations/jane/set-up/",
     "set-up of GoHighLevel": "/integrations/gohighlevel/set-up/",
@@ -36,10 +39,14 @@ PAGES = {
     "checks": "/admin/quickbooks/connectionhealthcheck/",
     "companies": "/admin/quickbooks/oauthtoken/",
     "company": "/admin/quickbooks/oauthtoken/1/change/",
+    "hand-over links": "/admin/quickbooks/handover/",
     "deliveries": "/admin/integrations/webhookdelivery/",
     "memberships": "/admin/jane/membership/",
     "contacts": "/admin/gohighlevel/contactmapping/",
     "syncs": "/admin/gohighlevel/syncrun/",
+    "incidents in the admin": "/admin/integrations/incident/",
+    "recipients": "/admin/integrations/recipient/",
+    "alerts": "/admin/integrations/alert/",
 }
 
 
@@ -138,7 +145,11 @@ def test_a_broken_card_is_for_everybody_and_its_button_at_hand(visitor: Visitor)
     page.reload()
     visitor.sees(HARBOUR_NAME, DISCONNECTED)
     button = visitor.card(HARBOUR_NAME).get_by_role("link", name="Fix Connection").bounding_box()
-    visitor.go(PAGES["fix page"])
+    visitor.card(HARBOUR_NAME).get_by_role("link", name="Incident").click()
+    page.get_by_role("button", name="I’m on it").click()
+    expect(page.get_by_text("You are on it.")).to_be_visible()
+    wrong += lives_up(page)
+    page.get_by_role("link", name="Fix it").click()
     wrong += lives_up(page)
     page.get_by_role("link", name="Fix Connection").click()
     wrong += lives_up(page)  # the stand-in's authorize page
@@ -165,6 +176,32 @@ def test_the_result_of_a_test_delivery_is_in_sight(visitor: Visitor) -> None:
     visitor.go(PAGES["set-up of Jane"])
     visitor.page.get_by_role("button", name="Send a test delivery").click()
     expect(visitor.page.get_by_text("The test delivery arrived.")).to_be_in_viewport()
+
+
+def test_an_administrator_without_an_account_fixes_a_connection(
+    browser: Browser, demo: demos.Demo, visitor: Visitor
+) -> None:
+    """In a real browser, because of what its policies let a form lead to."""
+    page = visitor.page
+    visitor.control(DISCONNECT, HARBOUR_NAME)
+    visitor.sees(HARBOUR_NAME, DISCONNECTED)
+    visitor.go(PAGES["fix page"])
+    page.get_by_role("button", name="Make a link").click()
+    link = page.get_by_label(re.compile("Link made")).input_value()
+    wrong = lives_up(page)
+    with visiting(browser, demo) as guest:
+        guest.page.goto(link)
+        wrong += lives_up(guest.page)
+        guest.page.get_by_role("button", name="Go on to QuickBooks").click()
+        guest.consent(HARBOUR_NAME)
+        expect(guest.page.get_by_role("heading", level=1)).to_contain_text("Thank you.")
+        wrong += lives_up(guest.page)
+        guest.go("/dashboard/")
+        expect(guest.page.get_by_label("Username")).to_be_visible()
+        assert guest.complaints == []
+    visitor.go("/dashboard/")
+    visitor.sees(HARBOUR_NAME, CONNECTED)
+    assert wrong == []
 
 
 def test_the_control_page_is_for_everybody(visitor: Visitor, demo: demos.Demo) -> None:
