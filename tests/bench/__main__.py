@@ -15,7 +15,7 @@ from pathlib import Path
 from tests import postgres
 from tests.bench.measure import Row
 
-PARTS = ("pages", "live", "storm", "sync")
+PARTS = ("pages", "metrics", "live", "storm", "sync", "siege", "year")
 ROOT = Path(__file__).resolve().parents[2]
 COLUMN = 28
 

@@ -48,6 +48,7 @@ class Site:
         self._database = database
         self._handler = WSGIHandler()
         self._cookies = ""
+        self.authorization = ""
 
     def sign_in(self) -> None:
         with self.current():
@@ -79,6 +80,7 @@ class Site:
             "SERVER_PORT": "8000",
             "HTTP_HOST": "127.0.0.1:8000",
             "HTTP_COOKIE": self._cookies,
+            "HTTP_AUTHORIZATION": self.authorization,
             "wsgi.input": io.BytesIO(),
             "wsgi.url_scheme": "http",
         }
