@@ -5,6 +5,7 @@ stand-in and starts the web server as its child; when either ends, both do.
 """
 
 import base64
+import datetime as dt
 import fcntl
 import http.client
 import json
@@ -30,9 +31,11 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from config.env import is_loopback
+from config.schedule import JOBS
 from config.server import HOST, free_port, gunicorn_command, port_number, problem_with
 from config.static_files import collect_if_changed
 from integrations.demo import DemoPart, part_classes
+from integrations.models import ScheduledRun
 from quickbooks import demo, grants
 from quickbooks.probe import companies
 from quickbooks.simulator.server import Simulator
@@ -41,12 +44,12 @@ from quickbooks.simulator.world import World
 DATABASE: Path = settings.VAR_DIR / "demo.sqlite3"
 MEMORY: Path = settings.VAR_DIR / "demo-simulator.json"
 LOCK: Path = settings.VAR_DIR / "demo.lock"
+MAIL: Path = settings.VAR_DIR / "demo-mail"
 MANAGE = str(settings.BASE_DIR / "manage.py")
 # The simulator's own; they open nothing anywhere else.
 CLIENT_ID, CLIENT_SECRET = "demo-client-id", "demo-client-secret"
 # What an answer of the stand-in takes, so that the figures look like Intuit's.
 LATENCY_SECONDS = 0.25
-WORK_EVERY_SECONDS = 15 * 60
 
 
 class Command(BaseCommand):
@@ -92,6 +95,7 @@ class Command(BaseCommand):
                     "\nThis is a demo: the clinic is invented, and so is all that it uses.\n"
                     f"Open {settings.SITE_URL}/  sign in as {person} / {_password()}\n"
                     f"Break things at {simulator.control_url}\n"
+                    f"Its owner's mail is put into {MAIL.relative_to(settings.BASE_DIR)}/\n"
                     "Stop with Ctrl+C. What you did is kept; to begin again, delete var/demo*.\n"
                 )
                 self.stdout.flush()
@@ -138,6 +142,13 @@ def _settings(port: int) -> dict[str, str]:
         "SECURE_SSL_REDIRECT": "False",
         "SECURE_COOKIES": "False",
         "TOKEN_ENCRYPTION_KEYS": key,
+        # Nobody outside hears of what is played here.
+        "EMAIL_URL": f"filemail:///{quote(str(MAIL))}",
+        "ALERT_EMAILS": "owner@clinic.example",
+        "ALERT_URLS": "",
+        "QUIET_HOURS": "",
+        "HEARTBEAT_URL": "",
+        "METRICS_TOKEN": "",
         "QUICKBOOKS_CLIENT_ID": CLIENT_ID,
         "QUICKBOOKS_CLIENT_SECRET": CLIENT_SECRET,
         "QUICKBOOKS_ENVIRONMENT": "sandbox",
@@ -182,6 +193,8 @@ def _prepare(simulator_port: int, parts: Mapping[str, DemoPart]) -> tuple[User, 
         for ending in ("", "-wal", "-shm"):
             Path(f"{DATABASE}{ending}").unlink(missing_ok=True)
     call_command("migrate", interactive=False, verbosity=0)
+    # A demo that was off overnight has missed nothing.
+    ScheduledRun.objects.all().delete()
     person, _ = User.objects.get_or_create(
         username="demo", defaults={"is_staff": True, "is_superuser": True}
     )
@@ -277,13 +290,20 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _work_until_it_ends(server: "subprocess.Popen[bytes]") -> int:
-    """What cron does in an installation, all of it at every quarter of an hour, and once now."""
+    """What cron does in an installation: each job when it is due, and all of them once now."""
+    started: dict[str, dt.datetime] = {}
     while server.poll() is None:
-        for _, _, job in settings.CRONJOBS:
-            command = [sys.executable, MANAGE, *job]
-            subprocess.run(_ending_with_us(command), timeout=600, check=False)
+        for job in JOBS:
+            slot = job.slot(timezone.now())
+            if started.get(job.name) == slot:
+                continue
+            started[job.name] = slot
+            command = [sys.executable, "-m", "config.jobs", job.name, *job.options]
+            subprocess.run(
+                _ending_with_us(command), cwd=settings.BASE_DIR, timeout=600, check=False
+            )
         try:
-            server.wait(timeout=WORK_EVERY_SECONDS - time.time() % WORK_EVERY_SECONDS)
+            server.wait(timeout=60 - time.time() % 60)
         except subprocess.TimeoutExpired:
             pass
     return server.returncode
