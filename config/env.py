@@ -129,7 +129,15 @@ class Settings:
                 f"{name} is not a mail server's URL such as smtp+tls://user:password@host:587."
             ) from None
         # None would hide Django's own default.
-        return {key: value for key, value in found.items() if value is not None}
+        values = {key: value for key, value in found.items() if value is not None}
+        # RFC 8314: on 465 TLS begins at once, whatever the scheme says; logins are taken on 587.
+        if values.get("EMAIL_USE_TLS") and values.get("EMAIL_PORT") == 465:
+            values["EMAIL_USE_SSL"] = values.pop("EMAIL_USE_TLS")
+        if values.get("EMAIL_USE_SSL"):
+            values.setdefault("EMAIL_PORT", 465)
+        if values.get("EMAIL_USE_TLS"):
+            values.setdefault("EMAIL_PORT", 587)
+        return values
 
     def fernet_keys(self, name: str) -> list[str]:
         keys = self.items(name)

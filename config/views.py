@@ -31,6 +31,17 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     )
 
 
+def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's protection against forms from elsewhere; whoever meets it has done nothing wrong."""
+    return _answer(
+        request,
+        403,
+        "That did not go through",
+        "Nothing was changed. The page may have been open for too long: please go back, load it "
+        "again and repeat it. If that does not help, allow cookies for this site.",
+    )
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _answer(request, 404, "There is no such page", "The address may be misspelt.")
 

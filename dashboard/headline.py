@@ -38,8 +38,9 @@ def headline(assessments: Sequence[Assessment], now: dt.datetime) -> Headline:
 
 
 def is_set_up(assessment: Assessment) -> bool:
-    """An integration that is not has one assessment, of no account and of unknown level."""
-    return assessment.level is not Level.UNKNOWN or bool(assessment.account)
+    """An integration that is not has one assessment, of no account, of unknown level, and no
+    cause for alarm."""
+    return assessment.level is not Level.UNKNOWN or bool(assessment.account) or assessment.alarming
 
 
 def _sum_up(assessments: Sequence[Assessment], now: dt.datetime) -> tuple[Level, str]:
@@ -62,10 +63,21 @@ def _sum_up(assessments: Sequence[Assessment], now: dt.datetime) -> tuple[Level,
     if unknown := [a for a in watched if a.level is Level.UNKNOWN]:
         return Level.UNKNOWN, _what(unknown[0], assessments)
     if watched:
-        return Level.HEALTHY, f"Everything {'else ' if watched != set_up else ''}works"
+        return Level.HEALTHY, _all_well([a for a in set_up if a.paused], assessments)
     if set_up:
         return Level.UNKNOWN, "Everything is paused"
     return Level.UNKNOWN, "Nothing is set up yet"
+
+
+def _all_well(paused: Sequence[Assessment], assessments: Sequence[Assessment]) -> str:
+    if not paused:
+        return "Everything works"
+    first = paused[0]
+    integration = get_integration(first.integration)
+    alone = integration is not None and _counts(assessments)[first.integration] == 1
+    name = integration.name if integration and alone else first.name
+    told = f"{name} is paused" if len(paused) == 1 else f"{len(paused)} are paused"
+    return f"{told}. Everything else works"
 
 
 def _counts(assessments: Sequence[Assessment]) -> Counter[str]:

@@ -17,7 +17,7 @@ from integrations.access import person
 from integrations.addresses import address
 from integrations.admin import IntegrationFilter
 from integrations.levels import Level
-from integrations.models import Alert, Incident, IncidentNote
+from integrations.models import Incident
 from integrations.read_only import (
     NOTHING,
     FixedFilter,
@@ -70,12 +70,12 @@ class IncidentAdmin(ReadOnlyAdmin):
     )
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> Any:
-        key = int(object_id) if object_id.isdecimal() else 0
-        notes = IncidentNote.objects.filter(incident=key)
-        kwargs["extra_context"] = {
-            "notes": [(to_the_second(note.at), note.text) for note in notes],
-            "alerts": Alert.objects.filter(incident=key).select_related("recipient"),
-        }
+        incident = self.get_object(request, object_id)
+        if incident is not None:
+            kwargs["extra_context"] = {
+                "notes": [(to_the_second(note.at), note.text) for note in incident.notes.all()],
+                "alerts": incident.alert_set.select_related("recipient"),
+            }
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.action(description="Acknowledge: I am on it")

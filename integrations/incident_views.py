@@ -43,7 +43,8 @@ class Line:
 @require_safe
 @staff_page
 def index(request: HttpRequest) -> HttpResponse:
-    """Newest first, the open ones ahead; `?account=` narrows it down. Never counts."""
+    """Newest first, the open ones ahead, so many of each on a page; `?account=` narrows it down.
+    Never counts."""
     now = timezone.now()
     account = request.GET.get("account", "")
     number = _number(request.GET.get("page", ""))
@@ -53,19 +54,20 @@ def index(request: HttpRequest) -> HttpResponse:
     else:
         # The shared one speaks for its parts.
         rows = rows.filter(part_of=None)
-    lasting = list(rows.filter(ended_at=None)[:PAGE]) if number == 1 else []
     start = (number - 1) * PAGE
+    lasting = list(rows.filter(ended_at=None)[start : start + PAGE + 1])
     over = list(rows.filter(ended_at__isnull=False)[start : start + PAGE + 1])
+    more = max(len(lasting), len(over)) > PAGE
     return render(
         request,
         "incidents/index.html",
         {
             "page": "incidents",
             "account": account,
-            "open": [_line(incident, now) for incident in lasting],
+            "open": [_line(incident, now) for incident in lasting[:PAGE]],
             "over": [_line(incident, now) for incident in over[:PAGE]],
             "newer": number - 1,
-            "older": number + 1 if len(over) > PAGE and number < LAST_PAGE else 0,
+            "older": number + 1 if more and number < LAST_PAGE else 0,
         },
     )
 

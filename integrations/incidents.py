@@ -105,9 +105,10 @@ def fail_together(
 
     What was about to be told of a part alone is not told any more. Raises `IntegrityError`.
     """
-    incident = Incident.objects.filter(
+    mine = Incident.objects.filter(
         integration=account.integration, account=account.account, shared=True, ended_at=None
-    ).first()
+    )
+    incident = _first(mine)
     if incident is None:
         incident = _reopened(account, trouble, now, shared=True) or _opened(
             account, trouble, now, shared=True
@@ -124,8 +125,16 @@ def fail_together(
     return incident
 
 
+def _first(shared: QuerySet[Incident]) -> Incident | None:
+    """A shared incident, locked before any of its parts is: of two processes that see to it at
+    the same time, one waits for the other, and not each for the other.
+    """
+    return shared.select_for_update(no_key=True).first()
+
+
 def pass_on(incident: Incident, account: Account, trouble: Trouble, now: dt.datetime) -> None:
-    """The shared incident turns out to be another's, and goes on as that. Raises `IntegrityError`."""
+    """The shared incident looks like another's now, and goes on as that. Raises
+    `IntegrityError`."""
     incident.integration, incident.account, incident.name = account
     incident.cause, incident.level = trouble.cause, trouble.level.value
     incident.who_acts = trouble.who_acts
@@ -138,6 +147,7 @@ def pass_on(incident: Incident, account: Account, trouble: Trouble, now: dt.date
 
 def release(incident: Incident, *, keep: set[tuple[str, str]]) -> int:
     """Its open parts speak for themselves again, but for those to `keep`; how many it keeps."""
+    _first(Incident.objects.filter(pk=incident.pk))
     parts = list(incident.parts.filter(ended_at=None))
     gone = [part.pk for part in parts if (part.integration, part.account) not in keep]
     if gone:
@@ -235,10 +245,9 @@ def end(account: Account, ended_at: dt.datetime, now: dt.datetime, *, fixed_by: 
     if incident is None:
         return
     close(incident, ended_at, now, fixed_by=fixed_by)
-    if incident.part_of_id is None:
-        # What a person mended does not come back by itself, and that person should be thanked.
-        wait = dt.timedelta() if fixed_by else REOPEN_WITHIN + JITTER
-        outbox.recovered(incident, now, due_at=now + wait)
+    # What a person mended does not come back by itself, and that person should be thanked.
+    wait = dt.timedelta() if fixed_by else REOPEN_WITHIN + JITTER
+    outbox.recovered(incident, now, due_at=now + wait)
 
 
 def close(incident: Incident, ended_at: dt.datetime, now: dt.datetime, *, fixed_by: str) -> None:

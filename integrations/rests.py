@@ -13,7 +13,7 @@ from integrations.hours import opening_hours
 
 # A pause that is forgotten is an outage that nobody hears of.
 LONGEST_PAUSE = dt.timedelta(days=31)
-# For a clinic without opening hours to go by.
+# For a clinic that has no opening hours to go by, or is open around the clock.
 MORNING = dt.time(8)
 REASON_AT_MOST = 200
 
@@ -50,7 +50,10 @@ def next_opening(now: dt.datetime) -> dt.datetime:
     tomorrow = now.astimezone(zone).date() + dt.timedelta(days=1)
     midnight = dt.datetime.combine(tomorrow, dt.time(), zone)
     opens = opening_hours().opens_next(midnight - dt.timedelta(microseconds=1))
-    return opens or dt.datetime.combine(tomorrow, MORNING, zone)
+    if opens is None:
+        return dt.datetime.combine(tomorrow, MORNING, zone)
+    local = opens.astimezone(zone)
+    return opens if local.time() > dt.time() else dt.datetime.combine(local.date(), MORNING, zone)
 
 
 class SnoozeForm(forms.Form):

@@ -6,7 +6,7 @@ business already, stands in the status and on the incident.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from integrations import blast, sql, telling, times
@@ -47,36 +47,41 @@ def stand(assessments: Sequence[Assessment], now: dt.datetime) -> list[Assessmen
         return list(assessments)
     troubled = [key for key, standing in standings.items() if standing.confirmed]
     incidents = _incidents(troubled) if troubled else {}
-    missed = _missed(list(incidents.values()), now)
+    missed = _missed(incidents, now)
     found = []
     for assessment in assessments:
         key = (assessment.integration, assessment.account)
         if standing := standings.get(key):
             incident = incidents.get(key)
             assessment = _stood(assessment, standing, incident, now)
-            if incident and (line := missed.pop(incident.pk, "")):
+            if line := missed.get(key):
                 assessment = replace(assessment, facts=[line, *assessment.facts])
         found.append(assessment)
     return found
 
 
-def _missed(incidents: Sequence[Incident], now: dt.datetime) -> dict[int, str]:
-    """What may be missing in the books, by the incident on whose card it is told.
+def _missed(incidents: Mapping[Key, Incident], now: dt.datetime) -> dict[Key, str]:
+    """What may be missing in the books, by the account on whose card it is told.
 
-    Of several that is the first: what happened since then is whole, and it is not known to which
-    company it belongs.
+    Of several that is the first to fail: what happened since then is whole, and it is not known
+    to which company it belongs. Always the same one of those that fail together, for a card is
+    also fetched alone.
     """
-    concerned = [
-        incident for incident in incidents if incident.shared or _keeps_the_books(incident)
-    ]
+    concerned = {
+        key: incident
+        for key, incident in incidents.items()
+        if incident.shared or _keeps_the_books(key)
+    }
     if not concerned:
         return {}
-    first = min(concerned, key=lambda incident: incident.started_at)
-    return {first.pk: blast.summary(first, now)}
+    first = min(
+        concerned, key=lambda key: (concerned[key].started_at, not _keeps_the_books(key), key)
+    )
+    return {first: blast.summary(concerned[first], now)}
 
 
-def _keeps_the_books(incident: Incident) -> bool:
-    integration = get_integration(incident.integration)
+def _keeps_the_books(key: Key) -> bool:
+    integration = get_integration(key[0])
     return integration is not None and integration.keeps_the_books
 
 

@@ -44,6 +44,9 @@ def whose(entry: Incident | IntegrationStatus) -> str:
 
 
 def who_acts(incident: Incident) -> str:
+    integration = get_integration(incident.integration)
+    if incident.who_acts == "vendor" and integration:
+        return f"{integration.name} itself"
     return WHO_ACTS.get(incident.who_acts, NOBODY)
 
 
@@ -77,13 +80,13 @@ def how_long(incident: Incident, now: dt.datetime) -> str:
 
 
 def on_it(incident: Incident, now: dt.datetime) -> str:
-    """ "Ana is on it since 9:50 am", or until when nobody is to be reminded; empty for neither,
-    and when it is over."""
+    """ "Ana has been on it since 9:50 am", or until when nobody is to be reminded; empty for
+    neither, and when it is over."""
     if incident.ended_at:
         return ""
     if incident.acknowledged_at:
         since = times.moment(incident.acknowledged_at, now)
-        return f"{incident.acknowledged_by} is on it since {since}"
+        return f"{incident.acknowledged_by} has been on it since {since}"
     if incident.snoozed_until and incident.snoozed_until > now:
         until = times.moment(incident.snoozed_until, now)
         return f"No reminder until {until}: {incident.snooze_reason}"

@@ -77,8 +77,9 @@ def companies(now: dt.datetime, realm_ids: Sequence[str] | None, limit: int) -> 
     """Companies worst first, the named ones or the first `limit`, without their ciphertext.
 
     Each has the attributes `status_since`, `status_level`, `disconnected_by_name`, `latest` (id of
-    the newest check), `renewing_fails`, `sharing` (how many are connected) and `checking`. The newest check
-    comes from a correlated subquery: over a long history a GROUP BY or DISTINCT ON takes seconds.
+    the newest check), `renewing_fails`, `sharing` (how many are connected) and `checking`. The
+    newest check comes from a correlated subquery: over a long history a GROUP BY or DISTINCT ON
+    takes seconds.
     """
     if realm_ids is None:
         found = OAuthToken.objects.raw(_COMPANIES.format(which="") + f" LIMIT {int(limit)}", [now])

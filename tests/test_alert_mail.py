@@ -171,7 +171,7 @@ def test_who_is_on_it_already_is_said(server: MailServer) -> None:
     incidents.acknowledge(incident, "Dana", NINE_45 + MINUTE)
     deliver(NINE_45 + 5 * MINUTE)
     text = server.only().text
-    assert "Dana is on it since 9:46 am." in text
+    assert "Dana has been on it since 9:46 am." in text
     assert "Remind me later" not in text
 
 

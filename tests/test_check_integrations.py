@@ -7,12 +7,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.gohighlevel.models import LocationCheck
-from integrations.models import IntegrationStatus, Outcome, WebhookDelivery
-from quickbooks.models import GrantState, OAuthToken
+from integrations.models import Incident, IntegrationStatus, Outcome, WebhookDelivery
+from quickbooks.evidence import Context
+from quickbooks.models import GrantState, OAuthToken, Trigger
+from quickbooks.probe import probe
+from quickbooks.simulator.server import Simulator
+from quickbooks.simulator.world import World
 from tests.conftest import HARBOUR
-from tests.support import run
+from tests.support import add_check, check, connect, run
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +103,42 @@ def test_what_stood_for_no_account_goes_when_there_is_one(settings: Settings) ->
     run("check_integrations")
     rows = IntegrationStatus.objects.filter(integration="quickbooks")
     assert [row.account for row in rows] == [HARBOUR]
+
+
+def test_what_ends_between_two_checks_began_with_the_last_and_not_with_the_health_before(
+    simulator: Simulator, world: World, settings: Settings, now: dt.datetime
+) -> None:
+    connect(world, age=dt.timedelta(days=4))
+    for hours in (72, 1):
+        check(now=now - dt.timedelta(hours=hours))
+    settings.QUICKBOOKS_CLIENT_ID = "another"
+    run("check_integrations")
+    incident = Incident.objects.get()
+    assert incident.cause == "wrong_company_or_environment"
+    assert incident.started_at == now - dt.timedelta(hours=1)
+
+
+def test_while_a_reconnection_is_made_sure_of_nothing_is_judged(
+    simulator: Simulator, world: World, now: dt.datetime
+) -> None:
+    connect(world)
+    world.revoke_grant(HARBOUR)
+    OAuthToken.objects.update(access_expires_at=now - dt.timedelta(hours=1))
+    check(now=now - dt.timedelta(minutes=20))
+    assert Incident.objects.get().ended_at is None
+    connect(world, age=dt.timedelta(minutes=1))
+    run("check_integrations")
+    assert Incident.objects.get().ended_at is None
+    ana = Context(attended="Ana")
+    probe(HARBOUR, trigger=Trigger.CONNECT, now=now, fresh=True, context=ana)
+    assert Incident.objects.get().fixed_by == "Ana"
+
+
+def test_a_company_with_a_long_name_is_judged_like_any_other(
+    simulator: Simulator, world: World
+) -> None:
+    connect(world)
+    OAuthToken.objects.update(company_name="x" * 200)
+    add_check()
+    run("check_integrations")
+    assert stored()["quickbooks"] == ("healthy", "ok")

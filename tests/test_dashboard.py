@@ -95,6 +95,7 @@ class Bookings(Integration):
             level=Level.UNKNOWN,
             headline="Not set up",
             title="Bookings isn't set up yet",
+            alarming=False,
             next_step="Missing: the webhook.",
         )
         return [missing] if accounts is None or "" in accounts else []
@@ -439,7 +440,13 @@ OUTAGE: dict[str, Any] = {
     "who_acts": "vendor",
     "action": None,
 }
-NOT_SET_UP: dict[str, Any] = {"account": "", "level": Level.UNKNOWN, "title": "Not set up"}
+NOT_SET_UP: dict[str, Any] = {
+    "account": "",
+    "level": Level.UNKNOWN,
+    "title": "Not set up",
+    "alarming": False,
+}
+OTHER: dict[str, Any] = {"integration": "bookings"}
 
 
 @pytest.mark.parametrize(
@@ -448,6 +455,10 @@ NOT_SET_UP: dict[str, Any] = {"account": "", "level": Level.UNKNOWN, "title": "N
         (Level.HEALTHY, "Everything works", [{}]),
         (Level.HEALTHY, "Everything works", [{}, NOT_SET_UP]),
         (Level.UNKNOWN, "Nothing is set up yet", [NOT_SET_UP]),
+        # Offline: set up all the same.
+        (Level.UNKNOWN, "No answer", [{**NOT_SET_UP, "title": "No answer", "alarming": True}]),
+        (Level.HEALTHY, "Books is paused. Everything else works", [{"paused": True}, OTHER]),
+        (Level.HEALTHY, "2 are paused. Everything else works", [*[{"paused": True}] * 2, OTHER]),
         (Level.UNKNOWN, "Nothing is set up yet", []),
         (Level.UNKNOWN, "Not checked yet", [{"level": Level.UNKNOWN, "title": "Not checked yet"}]),
         (

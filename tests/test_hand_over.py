@@ -613,7 +613,10 @@ def test_of_several_who_press_the_button_no_more_than_twenty_begin(link: str, wo
 # ── safety in transport ───────────────────────────────────────────────────────────────────────
 def test_the_button_is_a_post_with_a_csrf_token(link: str) -> None:
     guarded = Client(enforce_csrf_checks=True)
-    assert go_on(guarded, link).status_code == 403
+    refused = go_on(guarded, link)
+    assert refused.status_code == 403
+    assert "CSRF" not in text_of(refused)
+    assert "Nothing was changed." in text_of(refused)
     assert not AuthorizationRequest.objects.exists()
     page = guarded.get(link).content.decode()
     [token] = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)

@@ -191,12 +191,12 @@ def test_i_am_on_it_is_recorded_by_name_and_only_once(
     staff.save()
     answer = staff_client.post(f"{page_of(incident)}acknowledge/", follow=True)
     assert "You are on it. No more reminders are sent." in text_of(answer)
-    assert "Now Ben Baker is on it since" in text_of(answer)
+    assert "Now Ben Baker has been on it since" in text_of(answer)
     assert again(incident).acknowledged_by == "Ben Baker"
     other = Client()
     other.force_login(User.objects.create_user("other", is_staff=True))
     answer = other.post(f"{page_of(incident)}acknowledge/", follow=True)
-    assert "Ben Baker is on it since" in text_of(answer)
+    assert "Ben Baker has been on it since" in text_of(answer)
     assert again(incident).acknowledged_by == "Ben Baker"
 
 
@@ -254,6 +254,9 @@ def test_the_ends_are_on_the_clinics_clock(settings: Settings) -> None:
     assert [end.label for end in ends(wednesday)][1] == "Tomorrow at opening, 8:00 am"
     # 6 am: today's opening is not meant.
     assert ends(wednesday - 4 * HOUR)[1].at == ends(wednesday)[1].at
+    # Open around the clock: nobody wants to be reminded at midnight.
+    settings.CLINIC_HOURS = "Mon-Sun 00:00-24:00"
+    assert [end.label for end in ends(wednesday)][1] == "Tomorrow at opening, 8:00 am"
 
 
 # --- Pausing -----------------------------------------------------------------------------------
@@ -341,6 +344,30 @@ def test_the_list_goes_back_page_by_page_without_counting(
         assert staff_client.get(f"/incidents/?page={odd}").status_code == 200
 
 
+def test_whose_outage_it_is_is_told_by_name(staff_client: Client, now: dt.datetime) -> None:
+    outage = Incident.objects.create(
+        integration="quickbooks",
+        name="QuickBooks",
+        cause="intuit_unavailable",
+        level="warning",
+        who_acts="vendor",
+        shared=True,
+        started_at=now - HOUR,
+        confirmed_at=now - HOUR,
+    )
+    assert "Who acts QuickBooks itself" in text_of(staff_client.get(page_of(outage)))
+
+
+def test_the_list_leaves_no_open_incident_out(staff_client: Client, now: dt.datetime) -> None:
+    for number in range(60):
+        dead_grant(now - HOUR, account=f"9{number:015}", name=f"Clinic {number:03}")
+    first, second = (staff_client.get(f"/incidents/?page={page}") for page in (1, 2))
+    assert "Older" in text_of(first)
+    assert "Nothing has gone wrong" not in text_of(second)
+    seen = re.findall(r"Clinic \d+", text_of(first) + text_of(second))
+    assert len(seen) == len(set(seen)) == 60
+
+
 # --- The link in a message ---------------------------------------------------------------------
 
 
@@ -358,8 +385,15 @@ def test_the_link_asks_before_it_acts(client: Client, incident: Incident, owner:
 
     answer = client.post(url, {"answer": "on-it"}, follow=True)
     assert again(incident).acknowledged_by == "Ana Owner"
-    assert "Ana Owner is on it since" in text_of(answer)
+    assert "Ana Owner has been on it since" in text_of(answer)
     assert "Not now?" not in text_of(answer)
+
+
+def test_remind_me_later_leads_to_that_form(
+    client: Client, incident: Incident, owner: Recipient
+) -> None:
+    page = client.get(answer_url(incident, owner)).content.decode()
+    assert '<section class="sheet" id="later">' in page, "where the second link of a mail leads"
 
 
 def test_the_link_puts_a_reminder_off(client: Client, incident: Incident, owner: Recipient) -> None:
@@ -391,7 +425,7 @@ def test_the_link_lives_as_long_as_the_incident(
     url = answer_url(incident, owner)
     mend(now)
     text = text_of(client.get(url))
-    assert "It works again since" in text
+    assert "It has worked again since" in text
     assert "Nothing to do." in text
     client.post(url, {"answer": "on-it"})
     client.post(url, {"answer": "later", **LATER})
@@ -459,7 +493,7 @@ def test_anybody_can_answer_in_a_browser(
     page.get_by_role("button", name="Remind me later").click()
     expect(page.get_by_text("No reminder is sent until")).to_be_visible()
     page.get_by_role("button", name="I’m on it").click()
-    expect(page.get_by_text("Ana Owner is on it since")).to_be_visible()
+    expect(page.get_by_text("Ana Owner has been on it since")).to_be_visible()
 
 
 @pytest.mark.browser
@@ -529,4 +563,6 @@ def test_the_admin_tells_the_story_and_its_alerts_and_changes_nothing(
     assert 'name="_save"' not in page.content.decode()
     assert admin_client.post(url, {"cause": "ok"}).status_code == 403
     assert Alert.objects.count() == 1
-    assert admin_client.get("/admin/integrations/incident/999/change/").status_code == 302
+    for nobody in ("999", "9" * 30):
+        answer = admin_client.get(f"/admin/integrations/incident/{nobody}/change/")
+        assert answer.status_code == 302

@@ -1,11 +1,18 @@
 """Ours or theirs: several that fail alike have one incident, which says whose trouble it is."""
 
 import datetime as dt
+import threading
+import time
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
 
+from integrations import status
+from integrations.alerts import outbox
 from integrations.base import Symptom
+from integrations.incidents import Account, Trouble, fail_together
 from integrations.levels import Level
 from integrations.models import Alert, Incident, Recipient
 from integrations.outages import correlate, explain
@@ -32,6 +39,7 @@ def tell(
         "timeout": Symptom.NO_ANSWER,
     }
     known: dict[str, Any] = {"level": Level.HEALTHY if state == "ok" else Level.WARNING}
+    known |= {"confirmed": True, "scheduled": True}
     commit(
         Evidence(
             integration=integration,
@@ -40,8 +48,6 @@ def tell(
             state=state,
             checked_at=at,
             transient=state in symptoms,
-            confirmed=True,
-            scheduled=True,
             symptom=symptoms.get(state, Symptom.NONE),
             **{**known, **more},
         )
@@ -153,6 +159,110 @@ def test_what_is_left_of_an_outage_speaks_for_itself() -> None:
     left = Incident.objects.get(account="2")
     assert (left.part_of, left.ended_at, left.cause) == (None, None, "reconnect_required")
     assert ("opened", "Clinic 2") in told()
+
+
+def test_what_was_withdrawn_for_an_outage_is_told_when_it_speaks_for_itself_again() -> None:
+    sweep(NOW, "ok", "ok")
+    sweep(NOW + SLOT, "intuit_unavailable", "ok")
+    sweep(NOW + 2 * SLOT, "intuit_unavailable", "intuit_unavailable")
+    assert told() == [("opened", "QuickBooks")], "and not of Clinic 1 alone, which was queued"
+    sweep(NOW + 3 * SLOT, "reconnect_required", "ok")
+    assert ("opened", "Clinic 1") in told(), "with the first check of its own trouble"
+
+
+def test_a_blip_of_another_makes_no_outage_of_one_companys_trouble() -> None:
+    sweep(NOW, "ok", "ok")
+    for number in (1, 2):
+        sweep(NOW + number * SLOT, "intuit_unavailable", "ok")
+    at = NOW + 2 * SLOT + SLOT / 2  # somebody looks at the dashboard
+    tell("2", at, "intuit_unavailable", confirmed=False, scheduled=False)
+    correlate(at)
+    sweep(NOW + 3 * SLOT, "intuit_unavailable", "ok")
+    assert told() == [("opened", "Clinic 1")]
+    assert not Incident.objects.filter(shared=True).exists()
+
+
+def test_an_outage_that_looks_like_another_by_and_by_is_still_one() -> None:
+    sweep(NOW, "ok", "ok")
+    for number in (1, 2):
+        sweep(NOW + number * SLOT, "timeout", "timeout")
+    assert shared().cause == "server_offline"
+    sweep(NOW + 3 * SLOT, "intuit_unavailable", "timeout")
+    assert (shared().integration, shared().cause) == ("quickbooks", "intuit_unavailable")
+    assert "What fails alike points to QuickBooks now." in witnesses()
+    sweep(NOW + 4 * SLOT, "timeout", "timeout")
+    assert (shared().name, shared().cause) == ("This server", "server_offline")
+    for number in (5, 6):
+        sweep(NOW + number * SLOT, "ok", "ok")
+    assert told() == [("opened", "This server"), ("recovered", "This server")]
+
+
+def test_who_heard_of_one_alone_hears_of_its_end_though_the_outage_is_not_theirs(
+    owner: Recipient,
+) -> None:
+    Recipient.objects.update(wants=Recipient.Wants.ADMINISTRATOR)
+    sweep(NOW, "ok", "ok")
+    for number in (1, 2):
+        at = NOW + number * SLOT
+        tell("1", at, "network_unreachable", who_acts="administrator")
+        tell("2", at)
+        correlate(at)
+    Alert.objects.update(state=Alert.State.SENT)
+    sweep(NOW + 3 * SLOT, "intuit_unavailable", "intuit_unavailable")
+    for number in (4, 5):
+        sweep(NOW + number * SLOT, "ok", "ok")
+    assert told() == [("opened", "Clinic 1"), ("recovered", "Clinic 1")]
+
+
+def test_what_is_paused_is_nobodys_outage() -> None:
+    sweep(NOW, "ok", "ok")
+    for account in ("1", "2"):
+        status.pause("quickbooks", account, NOW + 4 * SLOT, "moving house", "Ana")
+    for number in (1, 2, 3):
+        sweep(NOW + number * SLOT, "timeout", "timeout")
+    assert not Incident.objects.exists()
+    for number in (5, 6):
+        sweep(NOW + number * SLOT, "timeout", "timeout")
+    assert told() == [("opened", "This server")]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_a_check_and_an_outage_that_takes_its_incident_in_do_not_wait_for_each_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.QUIET_HOURS = "22:00-07:00"
+    night = NOW.replace(hour=23)
+    for number in (0, 1):
+        tell("1", night + number * SLOT, "timeout")
+    half_way, withdraw_all = threading.Event(), outbox.withdraw_all
+
+    def slow(joining: list[Incident]) -> None:
+        withdraw_all(joining)
+        half_way.set()
+        time.sleep(0.3)  # the check gets to where it has to wait
+
+    monkeypatch.setattr(outbox, "withdraw_all", slow)
+    failures: list[Exception] = []
+
+    def take_in() -> None:
+        trouble = Trouble(cause="timeout", level=Level.WARNING, who_acts="vendor", started_at=night)
+        try:
+            with transaction.atomic():
+                account = Account("quickbooks", "", "QuickBooks")
+                fail_together(account, trouble, [("quickbooks", "1")], night + 2 * SLOT)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=take_in)
+    thread.start()
+    assert half_way.wait(timeout=10)
+    tell("1", night + 2 * SLOT, "reconnect_required", level=Level.CRITICAL, who_acts="clinic")
+    thread.join(timeout=30)
+    assert failures == []
+    assert Incident.objects.get(account="1").cause == "reconnect_required"
 
 
 def test_a_calm_sweep_costs_two_statements(django_assert_num_queries: Any) -> None:

@@ -242,3 +242,21 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch)
     assert {name: settings[name] for name in expected} == expected
     assert "SECURE_PROXY_SSL_HEADER" not in settings
     assert settings["DATABASES"]["default"]["NAME"] == str(ROOT / "var" / "db.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "tls"),
+    [
+        ("smtp+tls://monitor:x@mail.example.org", 587, "EMAIL_USE_TLS"),
+        ("smtp+tls://monitor:x@mail.example.org:2525", 2525, "EMAIL_USE_TLS"),
+        ("smtp+ssl://monitor:x@mail.example.org", 465, "EMAIL_USE_SSL"),
+        ("smtps://monitor:x@mail.example.org:465", 465, "EMAIL_USE_SSL"),
+    ],
+)
+def test_mail_goes_to_the_port_where_such_servers_listen(
+    url: str, port: int, tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMAIL_URL", url)
+    settings = load()
+    assert settings["EMAIL_PORT"] == port
+    assert {name for name in ("EMAIL_USE_TLS", "EMAIL_USE_SSL") if settings.get(name)} == {tls}

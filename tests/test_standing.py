@@ -206,7 +206,7 @@ def test_who_is_on_it_and_the_way_to_the_incident() -> None:
 
     incidents.acknowledge(incident, "Ana", NOW - 10 * MINUTE)
     card = shown(assessed("reconnect_required"))
-    assert card.facts == ["Ana is on it since 11:50 am"]
+    assert card.facts == ["Ana has been on it since 11:50 am"]
     assert labels(card) == ["Incident"]
 
 
@@ -220,7 +220,10 @@ def test_a_pause_says_until_when_and_why_and_alarms_nobody() -> None:
     assert "End the pause" in labels(card)
     other = assessed(account=NORTHSIDE)
     said = headline([card, other], NOW)
-    assert (said.level, said.sentence) == (Level.HEALTHY, "Everything else works")
+    assert (said.level, said.sentence) == (
+        Level.HEALTHY,
+        "QuickBooks · Harbour Physio is paused. Everything else works",
+    )
     assert headline([card], NOW).sentence == "Everything is paused"
     assert not shown(assessed("reconnect_required"), NOW + 46 * HOUR).paused
 
@@ -262,6 +265,21 @@ def test_what_may_be_missing_is_told_once_and_not_asked_for_every_card(
     assert found[-1].facts == told, "on the card of what has been down for longest"
 
 
+@pytest.mark.usefixtures("memberships")
+def test_of_several_that_fail_together_it_is_told_of_the_same_one_whoever_is_first() -> None:
+    other = {"integration": "gohighlevel", "account": "", "name": "GoHighLevel"}
+    for minutes in (40, 25, 10):
+        at = NOW - minutes * MINUTE
+        for whose in ({}, other):
+            tell(at, "timeout", scheduled=True, confirmed=True, **whose)
+        correlate(at)
+    cards = [assessed("timeout", level=Level.WARNING), assessed("timeout", **other)]
+    # A card that has just been asked stands in front of the others.
+    for ordered in (cards, cards[::-1]):
+        told = [one.integration for one in stand(ordered, NOW) if "2 memberships" in str(one.facts)]
+        assert told == ["quickbooks"]
+
+
 # --- Where people look -------------------------------------------------------------------------
 
 
@@ -299,7 +317,7 @@ def test_a_red_card_offers_i_am_on_it_and_tells_who_is(staff_client: Client, wor
     assert f'action="{url}"' in staff_client.get("/dashboard/").content.decode()
     assert staff_client.post(url)["Location"] == "/dashboard/"
     page = staff_client.get("/dashboard/").content.decode()
-    assert "staff is on it since" in page
+    assert "staff has been on it since" in page
     assert f'action="{url}"' not in page
     history = staff_client.get("/dashboard/history/")
     assert f'href="/incidents/{incident.pk}/">Since ' in history.content.decode()

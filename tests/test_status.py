@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from integrations import incidents, status
+from integrations.alerts.writing import write
 from integrations.levels import Level
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
 from integrations.status import Evidence, commit
@@ -140,6 +142,14 @@ def test_a_token_that_no_key_opens_is_told_to_the_administrator() -> None:
     assert (row.level, alerts()) == ("unknown", ["opened"])
 
 
+def test_a_long_address_in_the_settings_does_not_keep_the_check_from_being_written_down(
+    settings: Settings,
+) -> None:
+    settings.ALERT_EMAILS = [f"{'reception' * 6}@{'harbour-physio' * 4}.example"]
+    tell(NOW, "reconnect_required")
+    assert alerts() == ["opened", "opened"]
+
+
 # ── recovery ──────────────────────────────────────────────────────────────────────────────────
 def test_one_success_proves_little_and_two_end_it_with_the_first() -> None:
     tell(NOW, "reconnect_required")
@@ -227,6 +237,31 @@ def test_calm_without_a_success_is_no_recovery() -> None:
     assert Incident.objects.get().ended_at == NOW + 61 * SLOT
 
 
+def test_after_a_calm_without_a_success_it_ends_with_the_first_success() -> None:
+    tell(NOW, "stale", since=NOW - SLOT, success_at=NOW - 9 * SLOT)
+    tell(NOW + SLOT, "quiet_closed", level=Level.HEALTHY, success_at=NOW - 9 * SLOT)
+    for later in (61, 62):
+        tell(NOW + later * SLOT, "arriving", level=Level.HEALTHY, success_at=NOW + 61 * SLOT)
+    assert Incident.objects.get().ended_at == NOW + 61 * SLOT
+
+
+def test_trouble_that_is_back_is_reminded_of_and_told_to_whom_quiet_hours_kept_from_it(
+    settings: Settings,
+) -> None:
+    settings.QUIET_HOURS = "22:00-07:00"
+    night = NOW.replace(hour=23)
+    for number in range(2):
+        tell(night + number * SLOT, "timeout", scheduled=True, confirmed=True)
+    tell(night + 2 * SLOT)
+    tell(night + 3 * SLOT)
+    assert Alert.objects.get().state == Alert.State.WITHDRAWN
+    tell(night + 4 * SLOT, "reconnect_required")
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.state, alert.due_at) == ("opened", "queued", night + 4 * SLOT)
+    incident = Incident.objects.get()
+    assert incident.next_reminder_at == night + 4 * SLOT + incidents.FIRST_REMINDER
+
+
 # ── one incident ──────────────────────────────────────────────────────────────────────────────
 def test_the_cause_changes_inside_the_incident_and_reaches_those_whose_business_it_becomes() -> (
     None
@@ -240,6 +275,24 @@ def test_the_cause_changes_inside_the_incident_and_reaches_those_whose_business_
     assert (incident.cause, incident.started_at) == ("reconnect_required", NOW)
     assert alerts() == ["opened"]
     assert "from “QuickBooks is answering too slowly” to “QuickBooks is disconnected”" in notes()
+
+
+def test_who_heard_of_a_blip_and_is_on_it_hears_that_a_person_is_needed_now() -> None:
+    tell(NOW, "timeout", scheduled=True, confirmed=True)
+    tell(NOW + SLOT, "timeout", scheduled=True, confirmed=True)
+    Alert.objects.update(state=Alert.State.SENT)
+    incidents.acknowledge(Incident.objects.get(), "Ana", NOW + SLOT)
+    incidents.snooze(Incident.objects.get(), NOW + 400 * SLOT, "Intuit's", "Ana", NOW + SLOT)
+    tell(NOW + 2 * SLOT, "access_denied", scheduled=True)
+    incident, alert = Incident.objects.get(), Alert.objects.get(kind="reminder")
+    assert (incident.acknowledged_at, incident.snoozed_until) == (None, None)
+    assert (alert.state, alert.due_at) == ("queued", NOW + 2 * SLOT)
+    letter = write([alert], NOW + 2 * SLOT)
+    assert letter.subject.startswith("Harbour Physio: QuickBooks refuses us access, since")
+    assert "The cause is another one than before, so you hear of it again." in letter.paragraphs
+    for number in range(3, 9):  # and of flapping between the two no more
+        tell(NOW + number * SLOT, "timeout" if number % 2 else "access_denied", scheduled=True)
+    assert alerts() == ["opened", "reminder"]
 
 
 def test_an_older_judgement_changes_nothing() -> None:

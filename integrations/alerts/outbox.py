@@ -68,13 +68,16 @@ def reminder(incident: Incident, number: int, now: dt.datetime) -> int:
 def recovered(incident: Incident, now: dt.datetime, *, due_at: dt.datetime) -> int:
     """The last message, for those who got the first, or are about to get it.
 
-    Whom quiet hours have kept from hearing of it does not hear of it any more.
+    Whom quiet hours have kept from hearing of it does not hear of it any more; who has heard of
+    the incident that speaks for it, hears of the end of that.
     """
     queued(incident, Kind.OPENED).filter(due_at__gt=now, attempts=0, claimed_by="").update(
         state=State.WITHDRAWN
     )
+    speaker = incident.part_of
+    spoken_to = _told(speaker) if speaker and speaker.ended_at is None else []
     return _queue(
-        _told(incident),
+        [recipient for recipient in _told(incident) if recipient not in spoken_to],
         kind=Kind.RECOVERED,
         key=f"incident:{incident.pk}:recovered",
         now=now,
