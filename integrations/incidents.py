@@ -155,9 +155,13 @@ def release(incident: Incident, *, keep: set[tuple[str, str]]) -> int:
     return len(parts) - len(gone)
 
 
-def end_together(incident: Incident, ended_at: dt.datetime, now: dt.datetime) -> None:
-    """The shared incident is over."""
-    close(incident, ended_at, now, fixed_by="")
+def end_together(incident: Incident, ended_at: dt.datetime | None, now: dt.datetime) -> None:
+    """The shared incident is over. `ended_at` None: none of its parts works again, each has
+    another trouble by now or is not watched any more, so there is no recovery to tell of."""
+    close(incident, ended_at or now, now, fixed_by="")
+    if ended_at is None:
+        outbox.withdraw_all([incident])
+        return
     outbox.recovered(incident, now, due_at=now + REOPEN_WITHIN + JITTER)
 
 
@@ -266,7 +270,7 @@ def drop(account: Account, now: dt.datetime, state: str) -> None:
         return
     add_note(incident, now, f"Closed: {_words(account.integration, state)}.")
     Incident.objects.filter(pk=incident.pk).update(
-        ended_at=now, closed_at=now, next_reminder_at=None
+        ended_at=now, closed_at=now, next_reminder_at=None, part_of=None
     )
     outbox.withdraw_all([incident])
 

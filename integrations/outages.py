@@ -19,7 +19,7 @@ from integrations.incidents import Account, Trouble
 from integrations.levels import Level, worst
 from integrations.models import Incident, IntegrationStatus
 from integrations.registry import all_integrations, get_integration
-from integrations.status import SLOT, commit, evidence_of
+from integrations.status import commit, evidence_of, outlasted_a_slot
 
 OFFLINE = "server_offline"
 # A single account proves nothing about others.
@@ -55,10 +55,7 @@ class Verdict:
 
     @property
     def outlasted_a_slot(self) -> bool:
-        return any(
-            row.scheduled_failure_at and row.checked_at - row.scheduled_failure_at >= SLOT
-            for row in self.failing
-        )
+        return any(map(outlasted_a_slot, self.failing))
 
 
 def judge(rows: Sequence[IntegrationStatus]) -> list[Verdict]:
@@ -90,7 +87,8 @@ def _answered_since(row: IntegrationStatus, began: dt.datetime | None) -> bool:
 
 
 def correlate(now: dt.datetime) -> None:
-    """Let one incident speak for what fails alike, and let go what does not any more.
+    """Let one incident speak for what fails alike, let go what does not any more, and tell people
+    of what has outlasted a slot of the schedule. For when all have been asked.
 
     Raises `DatabaseError`.
     """
@@ -99,14 +97,20 @@ def correlate(now: dt.datetime) -> None:
         _ask_the_others(failing, now)
         failing = _failing()
     speaking = list(Incident.objects.filter(shared=True, ended_at=None))
-    if not speaking and (len(failing) < ALIKE or not any(row.confirmed for row in failing)):
-        return
+    if speaking or (len(failing) >= ALIKE and any(row.confirmed for row in failing)):
+        _join(failing, speaking, now)
+    _tell([row for row in failing if outlasted_a_slot(row)], now)
+
+
+def _join(
+    failing: Sequence[IntegrationStatus], speaking: Sequence[Incident], now: dt.datetime
+) -> None:
     began = _all_failing_since(failing) or now
     answering = IntegrationStatus.objects.filter(success_at__gt=began)
     rows = {row.pk: row for row in [*answering, *failing]}
     verdicts = {verdict.slug: verdict for verdict in judge(list(rows.values()))}
     for verdict in verdicts.values():
-        if all(row.paused_until and row.paused_until > now for row in verdict.failing):
+        if all(_is_paused(row, now) for row in verdict.failing):
             continue
         try:
             with transaction.atomic():
@@ -120,6 +124,26 @@ def correlate(now: dt.datetime) -> None:
         known = verdicts.get(incident.integration)
         alike = [*known.failing, *recovering] if known else recovering
         _let_go(incident, {(row.integration, row.account) for row in alike}, now)
+
+
+def _tell(rows: Sequence[IntegrationStatus], now: dt.datetime) -> None:
+    """Of each that nobody else speaks for."""
+    lasting = {
+        (row.integration, row.account)
+        for row in rows
+        if not row.recovering_since and not _is_paused(row, now)
+    }
+    if not lasting:
+        return
+    alone = Incident.objects.filter(ended_at=None, shared=False, part_of=None)
+    for incident in alone:
+        if (incident.integration, incident.account) in lasting:
+            with transaction.atomic():
+                incidents.tell_opened(incident, now)
+
+
+def _is_paused(row: IntegrationStatus, now: dt.datetime) -> bool:
+    return row.paused_until is not None and row.paused_until > now
 
 
 def _failing() -> list[IntegrationStatus]:
@@ -204,7 +228,7 @@ def _let_go(incident: Incident, alike: set[tuple[str, str]], now: dt.datetime) -
         if incidents.release(incident, keep=alike):
             return
         ended = [part.ended_at for part in incident.parts.all() if part.ended_at]
-        incidents.end_together(incident, max(ended, default=now), now)
+        incidents.end_together(incident, max(ended, default=None), now)
 
 
 def explain(incident: Incident, now: dt.datetime) -> Explanation:
@@ -223,7 +247,7 @@ def explain(incident: Incident, now: dt.datetime) -> Explanation:
     return Explanation(
         title=f"{incident.name} is having problems",
         impact=f"Payment tracking has been waiting since {since}. "
-        f"The problem is at {incident.name}, not at your clinic: all connections fail alike.",
+        f"The problem is at {incident.name}, not at your clinic: several connections fail alike.",
         next_step="Nothing to fix here. Please don't reconnect; it won't help. "
         "We keep checking and will tell you when it works.",
         fix_url=page,

@@ -17,9 +17,12 @@ from integrations import incidents
 from integrations.base import Assessment, Symptom
 from integrations.levels import Level
 from integrations.models import IntegrationStatus
+from integrations.registry import get_integration
 
 # The schedule's rhythm, less what a run may start late or early.
 SLOT = dt.timedelta(minutes=14)
+# Evidence that is older by so much is not late: the clock was wrong when the newer was written.
+WRONG_CLOCK = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ class Step(Enum):
 
     NOTHING = "nothing"
     FAILING = "failing"  # confirmed: there has to be an incident
-    ALARM = "alarm"  # and people have to be told
+    ALARM = "alarm"  # and people have to be told at once
     RECOVERING = "recovering"
     OVER = "over"
     DROPPED = "dropped"  # a person wanted it so, or there is nothing to watch any more
@@ -115,7 +118,6 @@ def decide(before: Standing | None, evidence: Evidence) -> tuple[Standing, Step]
 def _failing(before: Standing, evidence: Evidence, began: dt.datetime) -> tuple[Standing, Step]:
     at, first = evidence.checked_at, before.scheduled_failure_at
     since = before.failing_since or began
-    again = bool(evidence.scheduled and first and at - first >= SLOT)
     lasting = before.failing_since is not None and at - before.failing_since >= SLOT
     confirmed = before.confirmed or evidence.confirmed or not evidence.transient or lasting
     after = replace(
@@ -129,8 +131,8 @@ def _failing(before: Standing, evidence: Evidence, began: dt.datetime) -> tuple[
         return after, Step.NOTHING
     shown = _shown(before, evidence, since)
     after = replace(after, level=shown.level, state=shown.state, since=shown.since)
-    # A transient one has to outlast a slot of the schedule before anybody is told.
-    return after, Step.FAILING if evidence.transient and not again else Step.ALARM
+    # Whether a transient one is told, and as whose, is seen when all have been asked.
+    return after, Step.FAILING if evidence.transient else Step.ALARM
 
 
 def _shown(before: Standing, evidence: Evidence, began: dt.datetime) -> Standing:
@@ -161,7 +163,8 @@ def _try(evidence: Evidence) -> bool:
         integration=evidence.integration, account=evidence.account
     )
     row = rows.first()
-    if row is not None and row.checked_at > evidence.checked_at:
+    late = row.checked_at - evidence.checked_at if row else dt.timedelta()
+    if dt.timedelta() < late < WRONG_CLOCK:
         return True
     after, step = decide(_standing(row) if row else None, evidence)
     values = {
@@ -241,13 +244,21 @@ def _follow(step: Step, row: IntegrationStatus, after: Standing, evidence: Evide
             incidents.drop(account, at, evidence.state)
 
 
+def outlasted_a_slot(row: IntegrationStatus) -> bool:
+    """Two checks of the schedule have failed in the present trouble: it is no blip."""
+    first = row.scheduled_failure_at
+    return bool(row.confirmed and first and row.checked_at - first >= SLOT)
+
+
 def evidence_of(assessment: Assessment, now: dt.datetime, *, scheduled: bool) -> Evidence:
     """What an assessment of stored facts says about the status."""
+    integration = get_integration(assessment.integration)
+    vendor = f"{integration.name} · " if integration else ""
     return Evidence(
         integration=assessment.integration,
         account=assessment.account,
-        # With the integration's name before it, a company's can be longer than the column.
-        name=assessment.name[:200],
+        # As its own checks call it.
+        name=assessment.name.removeprefix(vendor),
         level=assessment.level,
         state=assessment.state,
         who_acts=assessment.who_acts,

@@ -265,6 +265,28 @@ def test_a_check_and_an_outage_that_takes_its_incident_in_do_not_wait_for_each_o
     assert Incident.objects.get(account="1").cause == "reconnect_required"
 
 
+def test_an_outage_of_which_nothing_recovers_is_not_said_to_be_over() -> None:
+    sweep(NOW, "ok", "ok")
+    for number in (1, 2):
+        sweep(NOW + number * SLOT, *["intuit_unavailable"] * 2)
+    for number in ("1", "2"):
+        disconnected = {"level": Level.WARNING, "alarming": False}
+        tell(number, NOW + 3 * SLOT, "disconnected_here", **disconnected)
+    correlate(NOW + 3 * SLOT)
+    assert shared().ended_at is not None
+    assert "recovered" not in {kind for kind, _ in told()}
+
+
+def test_a_run_that_was_killed_before_it_could_judge_makes_no_message_for_each_company() -> None:
+    sweep(NOW, "ok", "ok", "ok")
+    for later in (1, 2):
+        for number in ("1", "2", "3"):
+            tell(number, NOW + later * SLOT, "timeout")
+    assert told() == []
+    correlate(NOW + 2 * SLOT)
+    assert told() == [("opened", "This server")]
+
+
 def test_a_calm_sweep_costs_two_statements(django_assert_num_queries: Any) -> None:
     sweep(NOW, "ok", "ok")
     with django_assert_num_queries(2):

@@ -12,6 +12,7 @@ from integrations import incidents, status
 from integrations.alerts.writing import write
 from integrations.levels import Level
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
+from integrations.outages import correlate
 from integrations.status import Evidence, commit
 
 NOW = dt.datetime(2026, 3, 4, 12, 0, 2, tzinfo=dt.UTC)
@@ -45,6 +46,8 @@ def tell(at: dt.datetime, state: str = "ok", **values: Any) -> IntegrationStatus
             **{**known, **values},
         )
     )
+    if values.get("scheduled"):
+        correlate(at)  # as the command does when all have been asked
     return IntegrationStatus.objects.get()
 
 
@@ -302,6 +305,12 @@ def test_an_older_judgement_changes_nothing() -> None:
     row = IntegrationStatus.objects.get()
     assert (row.state, row.checked_at) == ("reconnect_required", NOW)
     assert Incident.objects.get().cause == "reconnect_required"
+
+
+def test_a_clock_that_was_wrong_for_a_while_does_not_silence_what_comes_after_it() -> None:
+    tell(NOW + dt.timedelta(days=400))
+    assert tell(NOW, "reconnect_required").level == "critical"
+    assert alerts() == ["opened"]
 
 
 def test_what_was_tried_stands_on_the_incident_once() -> None:

@@ -254,7 +254,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='incident',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('integration', 'account'), name='one_open_incident_an_account'),
+            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('integration', 'account', 'shared'), name='one_open_incident_an_account'),
         ),
         migrations.AddIndex(
             model_name='alert',

@@ -47,7 +47,7 @@ class Incident(models.Model):
         ordering: ClassVar = ["-started_at", "-id"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["integration", "account"],
+                fields=["integration", "account", "shared"],
                 condition=models.Q(ended_at__isnull=True),
                 name="one_open_incident_an_account",
             )
