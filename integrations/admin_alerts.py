@@ -1,10 +1,12 @@
 """Who hears of what, and what everybody was told."""
 
+import datetime as dt
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q
+from django.db import transaction
+from django.db.models import Count, Max, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
@@ -14,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from integrations import telling, times
 from integrations.addresses import address
-from integrations.alerts import outbox
+from integrations.alerts import claims, outbox
 from integrations.alerts.forms import RecipientForm
 from integrations.alerts.services import scheme_of
 from integrations.crypto import EncryptionError
@@ -52,6 +54,15 @@ class RecipientAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Who hears of what"})
+
+    def save_model(
+        self, request: HttpRequest, obj: Recipient, form: RecipientForm, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.may_work_now:
+            now = timezone.now()
+            failed = Alert.objects.filter(recipient=obj, attempts__gt=0)
+            transaction.on_commit(lambda: _hurry(failed, now))
 
     @admin.display(description="by")
     def way(self, row: Recipient) -> str:
@@ -105,7 +116,11 @@ class RecipientAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise Http404
         if recipient.active:
             now = timezone.now()
-            outbox.test(recipient, f"test:{now:%Y%m%dT%H%M%S.%f}", now)
+            tests = Alert.objects.filter(recipient=recipient, kind=Alert.Kind.TEST)
+            # Named after the last one that is settled, so that only one can be on its way.
+            last = tests.exclude(state=State.QUEUED).aggregate(pk=Max("pk"))["pk"]
+            if not outbox.test(recipient, f"test:{last or 0}", now):
+                _hurry(tests, now)
             told = f"A test alert goes out to {recipient} within a minute."
             self.message_user(
                 request, f"{told} Look below whether it got through.", messages.SUCCESS
@@ -113,6 +128,12 @@ class RecipientAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         else:
             self.message_user(request, f"{recipient} is switched off.", messages.WARNING)
         return redirect("admin:integrations_recipient_change", pk)
+
+
+def _hurry(alerts: QuerySet[Alert], now: dt.datetime) -> None:
+    """What waits for its next attempt does not wait any longer."""
+    waiting = alerts.filter(state=State.QUEUED, claimed_by="", due_at__gt=now)
+    claims.update(waiting, due_at=now)
 
 
 class QueuedSpan(SpanFilter):

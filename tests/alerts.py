@@ -1,6 +1,7 @@
 """Recipients, incidents and queued alerts for tests, and a run of the delivery."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 from integrations import incidents
@@ -49,6 +50,24 @@ def open_incident(
     incidents.fail(whose, trouble, at, tell=tell, paused=False)
     found = incidents.open_of(whose)
     assert found is not None
+    return found
+
+
+def fail_together(parts: Sequence[Incident], *, at: dt.datetime = NINE_45) -> Incident:
+    """This server is offline, which is one incident that speaks for all of these."""
+    found = incidents.fail_together(
+        incidents.Account("", "", "This server"),
+        incidents.Trouble(
+            cause="server_offline",
+            level=Level.UNKNOWN,
+            who_acts="administrator",
+            started_at=at,
+            transient=True,
+        ),
+        [(part.integration, part.account) for part in parts],
+        at,
+    )
+    incidents.tell_opened(found, at)
     return found
 
 

@@ -67,7 +67,8 @@ def test_a_channel_that_fails_is_tried_after_1_2_4_minutes_and_at_most_an_hour(
     assert recipient.error == Alert.objects.get().error == "the mail server refused the connection"
     assert trouble(at) == [
         "E-mail to owner@… has not gone through since 9:45 am: "
-        "the mail server refused the connection."
+        "the mail server refused the connection. "
+        "Ask your IT person to check the mail server, and EMAIL_URL."
     ]
     server.listen()
     assert deliver(at).sent == 1
@@ -219,7 +220,8 @@ def test_a_service_is_told_by_its_url_and_its_secret_stays_secret(
     team.refresh_from_db()
     assert team.error == "no answer from the service"
     assert trouble(NINE_45 + HOUR) == [
-        "The alert to the team has not gone through since 9:46 am: no answer from the service."
+        "The alert to the team has not gone through since 9:46 am: no answer from the service. "
+        "Ask your IT person to check the service, and its URL in the admin."
     ]
     said = "".join(capfd.readouterr()) + caplog.text
     assert "hunter2" not in said and "path-token" not in said

@@ -166,9 +166,51 @@ def test_a_test_alert_is_queued_and_nothing_is_sent_from_the_page(client: Client
     assert "goes out to owner within a minute" in text_of(answer)
     queued = Alert.objects.get()
     assert (queued.kind, queued.state, queued.recipient) == ("test", "queued", found)
-    client.post(f"{RECIPIENTS}{found.pk}/test/")
-    assert Alert.objects.count() == 2
     assert client.get(f"{RECIPIENTS}{found.pk}/test/").status_code == 405
+
+
+def test_one_test_alert_at_a_time_however_often_it_is_asked_for(client: Client) -> None:
+    found, other = add_recipient(), add_recipient("it@clinic.example")
+    for recipient in (found, other, found, found):
+        client.post(f"{RECIPIENTS}{recipient.pk}/test/")
+    assert [alert.recipient for alert in Alert.objects.order_by("pk")] == [found, other]
+    # It failed, and somebody has mended what was wrong since.
+    Alert.objects.update(attempts=3, due_at=timezone.now() + HOUR)
+    client.post(f"{RECIPIENTS}{found.pk}/test/")
+    assert Alert.objects.get(recipient=found).due_at <= timezone.now()
+    Alert.objects.update(state="sent")
+    client.post(f"{RECIPIENTS}{found.pk}/test/")
+    assert Alert.objects.filter(recipient=found).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("was_active", "values", "at_once"),
+    [
+        (True, {"email": "owner@clinic.example", "wants": "everything"}, False),
+        (True, {"email": "the.owner@clinic.example"}, True),
+        (True, {"new_url": OTHER}, True),
+        (False, {"email": "owner@clinic.example"}, True),
+        (True, {"email": "owner@clinic.example", "active": ""}, False),
+    ],
+    ids=["another wish", "another address", "a URL", "switched on", "switched off"],
+)
+def test_another_way_is_tried_at_once(
+    client: Client, was_active: bool, values: dict[str, str], at_once: bool
+) -> None:
+    now = timezone.now()
+    found = add_recipient(failing_since=now - HOUR, error="the mail server hung up")
+    open_incident("1", "North", at=now)
+    Alert.objects.update(attempts=5, due_at=now + HOUR)
+    open_incident("2", "South", at=now)
+    waiting = Alert.objects.filter(attempts=0)
+    waiting.update(due_at=now + HOUR)  # the quiet hours hold it
+    Recipient.objects.update(active=was_active)
+    assert submit(client, found, **values) == ""
+    found.refresh_from_db()
+    assert (found.failing_since is None, found.error == "") == (at_once, at_once)
+    assert (Alert.objects.get(attempts=5).due_at <= timezone.now()) == at_once
+    assert waiting.get().due_at == now + HOUR
 
 
 def test_who_is_switched_off_gets_no_test_alert(client: Client) -> None:

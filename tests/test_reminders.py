@@ -9,7 +9,15 @@ from integrations import incidents, status
 from integrations.alerts.reminders import MOST, remind
 from integrations.levels import Level
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
-from tests.alerts import HOUR, MINUTE, NINE_45, add_recipient, close_incident, open_incident
+from tests.alerts import (
+    HOUR,
+    MINUTE,
+    NINE_45,
+    add_recipient,
+    close_incident,
+    fail_together,
+    open_incident,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -82,7 +90,19 @@ def test_a_snooze_does_not_begin_the_seven_anew() -> None:
 
 
 def test_a_pause_holds_them_until_it_is_over() -> None:
-    incident = open_incident()
+    pause(open_incident(), NINE_45 + 6 * HOUR)
+    assert reminded(1)[0] == NINE_45 + 6 * HOUR + 15 * MINUTE
+
+
+def test_what_speaks_for_several_is_held_while_all_of_them_are_paused() -> None:
+    parts = [open_incident(str(n), f"Clinic {n}", tell=False) for n in range(2)]
+    fail_together(parts)
+    pause(parts[0], NINE_45 + 9 * HOUR)
+    pause(parts[1], NINE_45 + 6 * HOUR)
+    assert reminded(1)[0] == NINE_45 + 6 * HOUR + 15 * MINUTE
+
+
+def pause(incident: Incident, until: dt.datetime) -> None:
     IntegrationStatus.objects.create(
         integration=incident.integration,
         account=incident.account,
@@ -92,8 +112,7 @@ def test_a_pause_holds_them_until_it_is_over() -> None:
         since=NINE_45,
         checked_at=NINE_45,
     )
-    status.pause(incident.integration, incident.account, NINE_45 + 6 * HOUR, "Moving", "Dana")
-    assert reminded(1)[0] == NINE_45 + 6 * HOUR + 15 * MINUTE
+    status.pause(incident.integration, incident.account, until, "Moving", "Dana")
 
 
 def test_two_that_look_at_once_remind_once() -> None:

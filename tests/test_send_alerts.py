@@ -11,16 +11,18 @@ from pytest_django import Settings
 from integrations.alerts import claims, outbox
 from integrations.alerts.delivery import trouble
 from integrations.levels import Level
-from integrations.models import Alert, Incident, Recipient
+from integrations.models import Alert, Incident, IntegrationStatus, Recipient
 from integrations.sql import database_now
 from tests.alerts import (
     HOUR,
     MINUTE,
     NINE_45,
     add_recipient,
+    add_url,
     alert_of,
     close_incident,
     deliver,
+    fail_together,
     open_incident,
 )
 from tests.mail import Fault, MailServer, mailbox
@@ -128,7 +130,7 @@ def test_nobody_hears_of_the_recovery_before_the_failure(server: MailServer) -> 
     assert str(deliver(NINE_45 + 2 * HOUR)) == "0 sent, 0 failed, 1 held"
     assert deliver(NINE_45 + 3 * HOUR).sent == 2
     assert kinds(server) == ["opened", "recovered"]
-    assert "It works again since" in server.deliveries[0].text
+    assert "It has worked again since" in server.deliveries[0].text
 
 
 def test_a_broken_channel_of_one_holds_nothing_of_another(server: MailServer) -> None:
@@ -179,6 +181,83 @@ def test_quiet_hours_hold_all_but_the_first_mail_of_something_critical(
     assert server.only().message["X-Incident"] == str(critical.pk)
     assert deliver(morning).sent == 1
     assert server.deliveries[1].message["X-Incident"] == str(warning.pk)
+
+
+# --- Pauses ---------------------------------------------------------------------------------
+
+
+def pause(incident: Incident, until: dt.datetime) -> None:
+    """Until then nobody is to hear of its account."""
+    values = {
+        "name": incident.name,
+        "level": incident.level,
+        "state": incident.cause,
+        "since": incident.started_at,
+        "checked_at": incident.started_at,
+        "paused_until": until,
+    }
+    IntegrationStatus.objects.update_or_create(
+        integration=incident.integration, account=incident.account, defaults=values
+    )
+
+
+@pytest.mark.usefixtures("owner")
+def test_what_was_queued_before_a_pause_is_told_after_it_if_it_lasts(server: MailServer) -> None:
+    incident = open_incident()
+    other = open_incident("2", "Northside Physio")
+    pause(incident, NINE_45 + HOUR)
+    assert str(deliver(NINE_45 + MINUTE)) == "1 sent, 0 failed, 0 held"
+    assert server.only().message["X-Incident"] == str(other.pk)
+    assert alert_of(incident, Kind.OPENED).state == State.WITHDRAWN
+    open_incident(at=NINE_45 + 2 * HOUR)  # the next check that fails
+    assert deliver(NINE_45 + 2 * HOUR).sent == 1
+    assert server.deliveries[1].message["X-Incident"] == str(incident.pk)
+
+
+@pytest.mark.usefixtures("owner")
+@pytest.mark.parametrize("delivered_after", [HOUR, 3 * HOUR], ids=["within", "afterwards"])
+def test_what_ends_within_a_pause_is_not_told(
+    server: MailServer, delivered_after: dt.timedelta
+) -> None:
+    incident = open_incident()
+    deliver(NINE_45)
+    outbox.reminder(incident, 1, NINE_45 + MINUTE)
+    pause(incident, NINE_45 + 2 * HOUR)
+    close_incident(incident, NINE_45 + HOUR / 2)
+    assert str(deliver(NINE_45 + delivered_after)) == "0 sent, 0 failed, 0 held"
+    assert kinds(server) == ["opened"]
+    assert alert_of(incident, Kind.RECOVERED).state == State.WITHDRAWN
+
+
+@pytest.mark.usefixtures("owner")
+def test_what_ends_after_a_pause_is_told(server: MailServer) -> None:
+    incident = open_incident()
+    deliver(NINE_45)
+    pause(incident, NINE_45 + HOUR)
+    close_incident(incident, NINE_45 + 2 * HOUR, fixed_by="Dana")
+    assert deliver(NINE_45 + 2 * HOUR).sent == 1
+    assert kinds(server) == ["opened", "recovered"]
+
+
+@pytest.mark.usefixtures("owner")
+def test_what_speaks_for_several_is_told_unless_all_of_them_are_paused(server: MailServer) -> None:
+    parts = [open_incident(str(n), f"Clinic {n}", tell=False) for n in range(2)]
+    shared = fail_together(parts)
+    pause(parts[0], NINE_45 + HOUR)
+    assert deliver(NINE_45).sent == 1
+    outbox.reminder(shared, 1, NINE_45)
+    pause(parts[1], NINE_45 + HOUR)
+    assert str(deliver(NINE_45 + MINUTE)) == "0 sent, 0 failed, 0 held"
+    assert kinds(server) == ["opened"]
+
+
+@pytest.mark.usefixtures("owner")
+def test_pauses_cost_one_statement_for_all_that_is_due(server: MailServer) -> None:
+    for number in range(5):
+        open_incident(str(number), f"Clinic {number}", cause=f"cause_{number}")
+    with CaptureQueriesContext(connection) as queries:
+        assert deliver(NINE_45).sent == len(server.deliveries) == 5
+    assert sum('"paused_until"' in query["sql"] for query in queries) == 1
 
 
 # --- Digests --------------------------------------------------------------------------------
@@ -319,7 +398,24 @@ def test_a_schedule_that_sends_nothing_shows() -> None:
     open_incident()
     assert trouble(NINE_45 + 5 * MINUTE) == []
     assert trouble(NINE_45 + HOUR) == [
-        "Alerts have been waiting since 9:45 am: the scheduled job send_alerts does not run."
+        "Alerts have been waiting since 9:45 am: the scheduled job send_alerts does not run. "
+        "Ask your IT person to set up cron again (README)."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "to_check"),
+    [
+        ("the mail server refused our login (535)", "the user and the password in EMAIL_URL"),
+        ("the mail server refused this address (550)", "the address in the admin"),
+        ("the mail server hung up", "the mail server, and EMAIL_URL"),
+    ],
+)
+def test_what_to_do_about_a_way_that_fails_is_said(reason: str, to_check: str) -> None:
+    add_recipient(failing_since=NINE_45, error=reason)
+    assert trouble(NINE_45 + HOUR) == [
+        f"E-mail to owner@… has not gone through since 9:45 am: {reason}. "
+        f"Ask your IT person to check {to_check}."
     ]
 
 
@@ -330,3 +426,15 @@ def test_the_console_gets_the_mail_where_none_is_set_up(
     open_incident()
     assert deliver(NINE_45).sent == 1
     assert capfd.readouterr().out.count("X-Alert-Kind: opened") == 1
+    assert trouble(NINE_45) == [
+        "E-mail is only printed on the server: EMAIL_URL is not set. "
+        "Ask your IT person to enter the mail server."
+    ]
+    Recipient.objects.update(active=False)
+    assert trouble(NINE_45) == []
+
+
+def test_whom_no_mail_reaches_anyway_the_console_does_not_trouble(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    add_url("json://127.0.0.1/")
+    assert trouble(NINE_45) == []

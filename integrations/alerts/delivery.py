@@ -17,12 +17,12 @@ from django.db.models import F, Min, Q
 from django.db.models.functions import Coalesce, Greatest
 
 from integrations import sql, times
-from integrations.alerts import channels, claims, quiet
+from integrations.alerts import channels, claims, pausing, quiet
 from integrations.alerts.channels import Failure, Scope
 from integrations.alerts.claims import MAIL, Unit
 from integrations.alerts.messages import compose
 from integrations.deadline import boot_clock
-from integrations.models import Alert, Recipient
+from integrations.models import Alert, Incident, Recipient
 
 Kind, State = Alert.Kind, Alert.State
 
@@ -53,7 +53,7 @@ def deliver(now: dt.datetime, *, deadline: float = DEADLINE) -> Tally:
 @dataclass
 class _Run:
     """`down`: channels and recipients that failed in a way that the next attempt would as well.
-    `failed`: the rows that were tried in vain.
+    `failed`: the rows that were tried in vain. `paused`: the incidents that nobody is to hear of.
     """
 
     now: dt.datetime
@@ -62,9 +62,11 @@ class _Run:
     tally: Tally = field(default_factory=Tally)
     down: set[str | int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
+    paused: set[int] = field(default_factory=set)
 
     def finish(self) -> Tally:
         while units := [unit for unit in self._units() if not self._is_down(unit)]:
+            self.paused = self._paused()
             for unit in units:
                 if not self._is_down(unit):
                     self._deliver(unit)
@@ -84,10 +86,16 @@ class _Run:
             rows = rows.filter(claims.URGENT)
         return claims.units(rows)
 
+    def _paused(self) -> set[int]:
+        concerned = Incident.objects.filter(pk__in=claims.due(self.now).values("incident"))
+        return set(concerned.filter(pausing.paused(self._at())).values_list("pk", flat=True))
+
     def _deliver(self, unit: Unit) -> None:
         owner = uuid.uuid4().hex
         rows = claims.claim(unit, owner, self.now)
-        if void := [row for row in rows if _is_void(row, self._at())]:
+        if void := [
+            row for row in rows if row.incident_id in self.paused or _is_void(row, self._at())
+        ]:
             claims.release(void, owner, state=State.WITHDRAWN)
             rows = [row for row in rows if row not in void]
         if not rows:
@@ -186,16 +194,26 @@ def trouble(now: dt.datetime) -> list[str]:
     if not _may_be_trouble(now):
         return []
     found = []
-    for recipient in Recipient.objects.filter(active=True, failing_since__isnull=False):
+    active = Recipient.objects.filter(active=True)
+    if channels.mail_is_only_printed() and active.filter(email__gt="").exists():
+        found.append(
+            "E-mail is only printed on the server: EMAIL_URL is not set. "
+            "Ask your IT person to enter the mail server."
+        )
+    for recipient in active.filter(failing_since__isnull=False):
         since = times.moment(recipient.failing_since or now, now)
-        found.append(f"{_way(recipient)} has not gone through since {since}: {recipient.error}.")
+        found.append(
+            f"{_way(recipient)} has not gone through since {since}: {recipient.error}. "
+            f"Ask your IT person to check {_suspect(recipient)}."
+        )
     rows = claims.due(now).filter(~claims.behind(), attempts=0, due_at__lt=now - OVERDUE)
     if quiet.over(now) > now:
         rows = rows.filter(claims.URGENT)
     if oldest := rows.aggregate(oldest=Min("due_at"))["oldest"]:
         since = times.moment(oldest, now)
         found.append(
-            f"Alerts have been waiting since {since}: the scheduled job send_alerts does not run."
+            f"Alerts have been waiting since {since}: the scheduled job send_alerts does not run. "
+            "Ask your IT person to set up cron again (README)."
         )
     return found
 
@@ -208,8 +226,10 @@ def _may_be_trouble(now: dt.datetime) -> bool:
                        WHERE active AND failing_since IS NOT NULL)
             OR EXISTS (SELECT 1 FROM integrations_alert
                        WHERE state = 'queued' AND attempts = 0 AND due_at < %s)
+            OR (%s AND EXISTS (SELECT 1 FROM integrations_recipient
+                               WHERE active AND email > ''))
         """,
-        [now - OVERDUE],
+        [now - OVERDUE, channels.mail_is_only_printed()],
     )
     return bool(wrong)
 
@@ -219,3 +239,14 @@ def _way(recipient: Recipient) -> str:
     if recipient.email:
         return f"E-mail to {recipient.email.partition('@')[0]}@…"
     return f"The alert to {recipient.name}"
+
+
+def _suspect(recipient: Recipient) -> str:
+    """Where the cause of its failure is to be found."""
+    if not recipient.email:
+        return "the service, and its URL in the admin"
+    if "refused this address" in recipient.error:
+        return "the address in the admin"
+    if "refused our login" in recipient.error:
+        return "the user and the password in EMAIL_URL"
+    return "the mail server, and EMAIL_URL"

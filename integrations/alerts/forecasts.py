@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any
 
 from integrations.alerts import outbox, recipients
+from integrations.alerts.letters import in_short
 from integrations.base import Forecast
 from integrations.models import Alert, IntegrationStatus
 from integrations.registry import all_integrations
@@ -79,7 +80,7 @@ def _facts(forecast: Forecast) -> dict[str, Any]:
     if told.reference:
         lines.append(f"For support: {told.reference}")
     return {
-        "subject": f"{forecast.name}: {told.title}",
+        "subject": f"{in_short(forecast.name)}: {told.title}",
         "title": told.title,
         "impact": told.impact,
         "next_step": told.next_step,

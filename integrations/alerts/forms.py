@@ -120,7 +120,16 @@ class RecipientForm(forms.ModelForm):  # type: ignore[type-arg]
             recipient.url = field.seal_for(recipient.key, url)
         elif recipient.email:
             recipient.url = ""
+        if self.may_work_now:
+            recipient.failing_since, recipient.error = None, ""
         return super().save(commit)
+
+    @property
+    def may_work_now(self) -> bool:
+        """It goes another way, or was switched on: its failures say nothing any more."""
+        return bool({"email", "new_url"} & set(self.changed_data)) or (
+            "active" in self.changed_data and self.instance.active
+        )
 
     def _twin(self, target: str) -> Recipient | None:
         others = Recipient.objects.exclude(pk=self.instance.pk)

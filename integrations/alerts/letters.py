@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.conf import settings
+from django.utils.text import Truncator
 
 from integrations.addresses import address
 from integrations.levels import Level
 from integrations.models import Incident
 from integrations.registry import get_integration
+
+# A lock screen shows a line or two of a subject, and what is wrong has to be on it.
+_NAME_AT_MOST = 40
 
 
 class Link(NamedTuple):
@@ -51,6 +55,11 @@ class Letter:
 
 def named(name: str, title: str) -> str:
     return title if not name or title.startswith(name) else f"{name}: {title}"
+
+
+def in_short(name: str) -> str:
+    """A name as subjects have it; the message itself has all of it."""
+    return Truncator(" ".join(name.split())).chars(_NAME_AT_MOST)
 
 
 def thing_of(incident: Incident) -> str:

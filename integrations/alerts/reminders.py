@@ -3,11 +3,10 @@
 import datetime as dt
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from integrations import incidents
-from integrations.alerts import outbox
-from integrations.models import IntegrationStatus
+from integrations.alerts import outbox, pausing
 from integrations.rests import next_opening
 
 MOST = 7
@@ -16,13 +15,10 @@ MOST = 7
 def remind(now: dt.datetime) -> int:
     """Queue what is due, and say when the next one is; how many alerts were queued.
 
-    Nothing of an account that is paused. Raises `DatabaseError`.
+    Nothing of what is paused. Raises `DatabaseError`.
     """
-    paused = IntegrationStatus.objects.filter(
-        integration=OuterRef("integration"), account=OuterRef("account"), paused_until__gt=now
-    )
     due = incidents.due_for_reminder(now).filter(
-        Q(snoozed_until=None) | Q(snoozed_until__lte=now), ~Exists(paused), reminders__lt=MOST
+        Q(snoozed_until=None) | Q(snoozed_until__lte=now), ~pausing.paused(now), reminders__lt=MOST
     )
     queued = 0
     for incident in due:

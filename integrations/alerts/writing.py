@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from integrations import answers, blast, telling, times
 from integrations.alerts import digests
 from integrations.alerts.facts import Facts
-from integrations.alerts.letters import Letter, Link, dashboard, named, page_of, thing_of
+from integrations.alerts.letters import (
+    Letter,
+    Link,
+    dashboard,
+    in_short,
+    named,
+    page_of,
+    thing_of,
+)
 from integrations.alerts.reminders import MOST
 from integrations.levels import Level
 from integrations.models import Alert, Incident, Recipient
@@ -36,11 +44,14 @@ def write(rows: Sequence[Alert], now: dt.datetime) -> Letter:
 def bare(rows: Sequence[Alert], now: dt.datetime) -> Letter:
     """When the words cannot be found: that something is wrong, whose, and where to look."""
     incident = rows[0].incident
+    title = incident.cause.replace("_", " ") if incident else "Something needs a look"
     return Letter(
-        subject=str(incident) if incident else "The connection monitor has something to tell",
+        subject=named(in_short(incident.name), title)
+        if incident
+        else "The connection monitor has something to tell",
         level=incident.get_level if incident else Level.WARNING,
         about=incident.name if incident else "",
-        title=incident.cause.replace("_", " ") if incident else "Something needs a look",
+        title=title,
         when=telling.when(incident, now) if incident else "",
         next_step="The page below says what is known now.",
         button=Link("Open", page_of(incident) if incident else dashboard()),
@@ -54,7 +65,7 @@ def _about(
         return _recovered(incident, now)
     found = telling.explain(incident, now)
     length = telling.how_long(incident, now)
-    told = named(incident.name, found.title)
+    told = named(in_short(incident.name), found.title)
     since = times.moment(incident.started_at, now)
     paragraphs = [found.impact]
     if missed := blast.summary(incident, now):
@@ -74,7 +85,7 @@ def _about(
     if incident.ended_at:
         # Held up on its way: what it tells of is over, and the next message says so.
         when = f"{telling.when(incident, now)}, {length} in all"
-        paragraphs.append(f"It works again since {times.moment(incident.ended_at, now)}.")
+        paragraphs.append(f"It has worked again since {times.moment(incident.ended_at, now)}.")
     if being_seen_to := telling.on_it(incident, now):
         paragraphs.append(f"{being_seen_to}.")
     acts = telling.needs_a_person(incident)
@@ -105,7 +116,7 @@ def _recovered(incident: Incident, now: dt.datetime) -> Letter:
     listed = _meanwhile(incident, now)
     what = telling.title(incident, now)
     return Letter(
-        subject=f"{named(incident.name, title)}, after {length}",
+        subject=f"{named(in_short(incident.name), title)}, after {length}",
         level=Level.HEALTHY,
         about=incident.name,
         title=title,
