@@ -15,8 +15,13 @@ SALT = "integrations.answers"
 
 def answer_url(incident: Incident, recipient: Recipient) -> str:
     """The absolute address of the page where this recipient answers for this incident."""
-    token = _signer().sign(f"{incident.pk}-{recipient.pk}")
-    return settings.SITE_URL + reverse("integrations:answer", args=[token])
+    return settings.SITE_URL + page_of(_signer().sign(f"{incident.pk}-{recipient.pk}"))
+
+
+def page_of(token: str) -> str:
+    """The path and query of that page. The token travels in the query, and not in the path: of a
+    request that is refused (its host, its CSRF token), logs show the path."""
+    return f"{reverse('integrations:answer')}?link={token}"
 
 
 def find(token: str) -> tuple[Incident, Recipient] | None:

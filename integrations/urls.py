@@ -13,7 +13,7 @@ urlpatterns = [
     path("incidents/<int:pk>/", incident_views.page, name="incident"),
     path("incidents/<int:pk>/acknowledge/", incident_views.acknowledge, name="acknowledge"),
     path("incidents/<int:pk>/snooze/", incident_views.snooze, name="snooze"),
-    path("incidents/answer/<str:token>/", answer_views.page, name="answer"),
+    path("incidents/answer/", answer_views.page, name="answer"),
     path("integrations/<slug:slug>/pause/", pauses.page, name="pause"),
     path("integrations/<slug:slug>/resume/", pauses.resume, name="resume"),
     # Both spellings: a redirect would turn a vendor's POST into a GET.

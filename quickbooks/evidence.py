@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from integrations.base import Symptom
 from integrations.levels import Level
 from integrations.status import Evidence, Receipt
+from quickbooks import provenance
 from quickbooks.diagnosis import TRANSIENT, Code
 from quickbooks.health import level_of
 from quickbooks.judgement import allowance_is_used_up
 from quickbooks.models import OAuthToken
-from quickbooks.words import ALLOWANCE_USED_UP, who_acts
+from quickbooks.words import ALLOWANCE_USED_UP, STRAYED, who_acts
 
 # Of these a person has decided, or nothing has begun yet.
 NO_ALARM = frozenset({Code.OK, Code.NOT_CONNECTED, Code.DISCONNECTED_HERE})
@@ -51,6 +52,8 @@ def evidence(
     acts = who_acts(code)
     if code is Code.THROTTLED and allowance_is_used_up(at):
         acts = ALLOWANCE_USED_UP.who_acts
+    elif provenance.strayed(row, code):
+        acts = STRAYED.who_acts
     return Evidence(
         integration="quickbooks",
         account=row.realm_id,

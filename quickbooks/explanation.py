@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from integrations.base import Explanation
 from integrations.explanations import unexplained
-from quickbooks import figures, links, words
+from quickbooks import figures, links, provenance, words
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import allowance_is_used_up
 from quickbooks.models import ConnectionHealthCheck, OAuthToken, RefreshOutcome, TokenRefresh
@@ -26,6 +26,8 @@ def explain(realm_id: str, state: str, *, since: dt.datetime, now: dt.datetime) 
     texts = words.WORDS[code]
     if code is Code.THROTTLED and allowance_is_used_up(now):
         texts = words.ALLOWANCE_USED_UP
+    elif row and provenance.strayed(row, code):
+        texts = words.STRAYED
     texts = texts.told(
         words.moments(
             code,

@@ -170,7 +170,9 @@ def _first_check(realm_id: str) -> str:
 def _gone(request: HttpRequest) -> HttpResponse:
     """The same for everybody and every reason."""
     title = "This link is no longer valid"
-    return _problem(request, title, "Please ask the clinic that sent it for a new one.", "", None)
+    text = "Please ask the clinic that sent it for a new one."
+    next_step = "If you have just reconnected QuickBooks, there is nothing more to do."
+    return _problem(request, title, text, next_step, None)
 
 
 def _problem(
@@ -184,6 +186,9 @@ def _problem(
 
 def _unlisted(response: HttpResponse) -> HttpResponse:
     response["X-Robots-Tag"] = "noindex, nofollow"
+    # Of a style sheet as well, access logs show where it was asked for. (With `no-referrer`,
+    # browsers send a form's `Origin: null`.)
+    response["Referrer-Policy"] = "strict-origin"
     return response
 
 

@@ -13,12 +13,12 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from integrations import incidents
-from integrations.models import Incident
-from quickbooks import links, words
+from integrations.models import Incident, IntegrationStatus
+from quickbooks import links, provenance, words
 from quickbooks.diagnosis import Code
 from quickbooks.models import GrantState, HandOver, OAuthToken
 
@@ -26,6 +26,8 @@ from quickbooks.models import GrantState, HandOver, OAuthToken
 BY_LINK = "the hand-over link"
 # What a QuickBooks administrator ends by signing in again.
 HELPED = frozenset(code for code in Code if words.WORDS[code].button == "Fix Connection")
+# So many links of a company are good at a time.
+MOST_LIVE = 5
 
 
 # As a request has it.
@@ -38,21 +40,40 @@ class Gone(Exception):
 
 def incident_of(company: OAuthToken) -> Incident | None:
     """The open incident of a company that a new sign-in would end, if any."""
-    account = incidents.Account("quickbooks", company.realm_id, str(company))
-    incident = incidents.open_of(account)
-    return incident if incident is not None and incident.cause in HELPED else None
+    return _mendable().filter(account=company.realm_id).first()
+
+
+def _mendable() -> QuerySet[Incident]:
+    """The open incidents that a new sign-in would end."""
+    strayed = provenance.through_a_link().filter(realm_id=OuterRef("account"))
+    # Of what works again, and is only being made sure of, nobody is to replace the grant.
+    recovering = IntegrationStatus.objects.filter(
+        integration="quickbooks", account=OuterRef("account"), recovering_since__isnull=False
+    )
+    return Incident.objects.filter(
+        Q(cause__in=HELPED) | Q(Exists(strayed), cause=Code.WRONG_COMPANY_OR_ENVIRONMENT),
+        ~Exists(recovering),
+        integration="quickbooks",
+        shared=False,
+        ended_at=None,
+    )
 
 
 def make(company: OAuthToken, user: Person, now: dt.datetime) -> HandOver | None:
-    """A new link; None when there is nothing that it could mend."""
+    """A new link; None when there is nothing that it could mend. Of too many the oldest end."""
     with transaction.atomic():
         incident = incident_of(company)
         if incident is None:
             return None
+        # Of two who make one at once, the second counts the link of the first.
+        Incident.objects.select_for_update(no_key=True).get(pk=incident.pk)
         row = HandOver.objects.create(
             incident=incident, realm_id=company.realm_id, created_at=now, created_by_id=user.pk
         )
         incidents.add_note(incident, now, f"{user.get_username()} made a hand-over link.")
+        for old in live().filter(realm_id=company.realm_id)[MOST_LIVE:]:
+            if _unspent().filter(pk=old.pk).update(revoked_at=now):
+                incidents.add_note(incident, now, "The oldest hand-over link was taken back.")
     return row
 
 
@@ -70,7 +91,7 @@ def live() -> QuerySet[HandOver]:
     """The links that somebody can still finish with."""
     # Subqueries and no joins: with a join, Django's UPDATE asks all of it in a subquery, which
     # PostgreSQL does not look at again after it has waited for somebody else's UPDATE.
-    incident = Incident.objects.filter(pk=OuterRef("incident_id"), ended_at=None)
+    incident = _mendable().filter(pk=OuterRef("incident_id"))
     company = OAuthToken.objects.filter(realm_id=OuterRef("realm_id")).exclude(
         state__in=[GrantState.PENDING, GrantState.DISCONNECTED]
     )

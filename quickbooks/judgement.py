@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from integrations.levels import Level
-from quickbooks import figures, tokens, words
+from quickbooks import figures, provenance, tokens, words
 from quickbooks.diagnosis import Code
 from quickbooks.health import Score, level_of, scores
 from quickbooks.models import ConnectionHealthCheck, MeteredCalls, OAuthToken
@@ -131,6 +131,8 @@ def _judge(
     texts = words.WORDS[code]
     if code is Code.THROTTLED and used_up():
         texts = words.ALLOWANCE_USED_UP
+    elif provenance.strayed(row, code):
+        texts = words.STRAYED
     moments = words.moments(
         code,
         since=since or at,

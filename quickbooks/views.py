@@ -91,7 +91,11 @@ def _hand_overs(company: OAuthToken, now: dt.datetime) -> dict[str, object]:
                 "worn_out": row.attempts >= HandOver.MOST_ATTEMPTS,
             }
         )
-    return {"may_hand_over": hand_over.incident_of(company) is not None, "hand_overs": found}
+    return {
+        "may_hand_over": hand_over.incident_of(company) is not None,
+        "hand_overs": found,
+        "most_hand_overs": hand_over.MOST_LIVE,
+    }
 
 
 @require_POST

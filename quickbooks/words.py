@@ -173,6 +173,16 @@ ALLOWANCE_USED_UP = Words(
 )
 
 
+STRAYED = Words(
+    title=WORDS[Code.WRONG_COMPANY_OR_ENVIRONMENT].title,
+    impact="Somebody signed in for another company with the link that was made for {company}. "
+    "Payment tracking can't be trusted since {since}; we changed nothing in any books.",
+    next_step=WORDS[Code.RECONNECT_REQUIRED].next_step,
+    button="Fix Connection",
+    who_acts="clinic",
+)
+
+
 def renewing_fails(answered_at: dt.datetime) -> Words:
     """For a company that answers, and whose last three renewals failed. It has no code."""
     return Words(

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from integrations.models import Incident
 from quickbooks import hand_over
+from quickbooks.integration import QuickBooks
 from quickbooks.models import (
     AuthorizationRequest,
     ConnectionHealthCheck,
@@ -38,7 +39,10 @@ MAKE, TAKE_BACK = "/quickbooks/hand-over/make/", "/quickbooks/hand-over/take-bac
 CALLBACK, FIX = "/quickbooks/callback/", "/quickbooks/fix/"
 LOGIN = "/admin/login/"
 LIST = "/admin/quickbooks/handover/"
-GONE = "This link is no longer valid Please ask the clinic that sent it for a new one."
+GONE = (
+    "This link is no longer valid Please ask the clinic that sent it for a new one. "
+    "If you have just reconnected QuickBooks, there is nothing more to do."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +119,7 @@ def for_strangers(response: Any) -> str:
     assert response.status_code == 200
     assert response["X-Robots-Tag"] == "noindex, nofollow"
     assert "no-store" in response["Cache-Control"]
-    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Referrer-Policy"] == "strict-origin"
     html = response.content.decode()
     for secret in ("Northside", NORTHSIDE, HARBOUR):
         assert secret not in html
@@ -277,6 +281,73 @@ def test_the_callback_of_a_link_is_for_its_company_whatever_the_query_says(
     nothing_exchanged(world)
 
 
+def sign_in_elsewhere(guest: Client, link: str, world: World) -> Any:
+    """Somebody signs in for a company of his own, and edits the address that leads back."""
+    back = decide(begin(guest, link), NORTHSIDE)
+    return guest.get(back.replace(f"realmId={NORTHSIDE}", f"realmId={HARBOUR}"), follow=True)
+
+
+@pytest.fixture
+def strayed(link: str, guest: Client, world: World) -> OAuthToken:
+    """The grant of another company is stored as Harbour's."""
+    text = for_strangers(sign_in_elsewhere(guest, link, world))
+    assert "the first check says: The wrong QuickBooks company is connected." in text
+    assert incident().cause == "wrong_company_or_environment"
+    return stored()
+
+
+def test_the_clinic_mends_what_a_link_was_misused_for(
+    strayed: OAuthToken, staff: User, staff_client: Client, world: World
+) -> None:
+    page = staff_client.get(FIX, {"realm": HARBOUR})
+    text = text_of(page)
+    assert (
+        "Somebody signed in for another company with the link that was made for Harbour Physio."
+    ) in text
+    assert links_of(page)["Fix Connection"] == f"/quickbooks/connect/?realm={HARBOUR}"
+    assert "Make a link" in text
+    assert incident().who_acts == "clinic"
+    told = QuickBooks().explain(HARBOUR, incident().cause, since=timezone.now(), now=timezone.now())
+    assert told.impact.startswith("Somebody signed in for another company")
+    staff_client.get(decide(set_out(staff_client, HARBOUR)))
+    assert incident().fixed_by == staff.username
+    assert check().ok
+
+
+def test_what_a_link_was_misused_for_another_link_mends(
+    strayed: OAuthToken, link: str, staff_client: Client, world: World
+) -> None:
+    honest = Client()
+    assert for_strangers(honest.get(link)) == GONE
+    another = made(staff_client)
+    assert "QuickBooks is connected again" in text_of(reconnect(honest, another))
+    assert incident().ended_at is not None
+    assert check().ok
+
+
+@pytest.mark.parametrize("name", ["QUICKBOOKS_CLIENT_ID", "QUICKBOOKS_ENVIRONMENT"])
+def test_of_other_settings_nobody_is_told_to_sign_in_again(
+    strayed: OAuthToken, staff_client: Client, settings: Settings, name: str
+) -> None:
+    setattr(settings, name, "production" if name.endswith("ENVIRONMENT") else "another-app")
+    page = staff_client.get(FIX, {"realm": HARBOUR})
+    assert "Ask your IT person to check which company" in text_of(page)
+    assert "Fix Connection" not in text_of(page)
+    assert "Hand over" not in text_of(page)
+
+
+def test_a_wrong_company_without_a_link_stays_the_business_of_it(
+    staff_client: Client, world: World
+) -> None:
+    connect(world)
+    world.set_fault("api", "wrong_company")
+    assert check().diagnosis == "wrong_company_or_environment"
+    text = text_of(staff_client.get(FIX, {"realm": HARBOUR}))
+    assert "Ask your IT person to check which company" in text
+    assert "Hand over" not in text
+    assert incident().who_acts == "administrator"
+
+
 # ── links that have ended ─────────────────────────────────────────────────────────────────────
 def take_back(link: str, staff_client: Client) -> None:
     response = staff_client.post(TAKE_BACK, {"id": row_of(link).pk}, follow=True)
@@ -335,6 +406,41 @@ def test_a_link_worn_out_can_be_finished_with(link: str, guest: Client) -> None:
     back = decide(begin(guest, link))
     HandOver.objects.update(attempts=HandOver.MOST_ATTEMPTS)
     assert "QuickBooks is connected again" in text_of(guest.get(back, follow=True))
+
+
+@pytest.fixture
+def refused(world: World, staff_client: Client) -> str:
+    """A link that was made because QuickBooks refuses access; the grant itself lives."""
+    connect(world)
+    world.set_fault("api", "no_access")
+    assert check().diagnosis == "access_denied"
+    world.reset_counters()
+    return made(staff_client)
+
+
+def answers_once(world: World) -> None:
+    """It works again; whether for good, the next check shows."""
+    world.clear_faults()
+    assert check().ok
+
+
+def ends_otherwise(world: World) -> None:
+    world.set_fault("api", "subscription_ended")
+    assert check().diagnosis == "subscription_ended"
+
+
+@pytest.mark.parametrize("turn", [answers_once, ends_otherwise])
+def test_a_grant_that_lives_again_is_not_replaced_through_a_link(
+    refused: str, guest: Client, staff_client: Client, world: World, turn: Callable[[World], None]
+) -> None:
+    back = decide(begin(guest, refused))
+    turn(world)
+    assert incident().ended_at is None
+    assert for_strangers(guest.get(back)) == GONE
+    assert for_strangers(guest.get(refused)) == GONE
+    assert "Hand over" not in text_of(staff_client.get(FIX, {"realm": HARBOUR}))
+    assert world.calls("token") == []
+    assert stored().generation == 1
 
 
 def forged(token: str) -> list[str]:
@@ -679,6 +785,19 @@ def test_the_fix_page_lists_the_links_and_takes_them_back(
     again = staff_client.post(TAKE_BACK, {"id": row_of(first).pk}, follow=True)
     assert "The link had ended already." in text_of(again)
     assert notes()[-1] == "staff took a hand-over link back."
+
+
+def test_five_links_are_good_at_a_time(
+    broken: OAuthToken, staff_client: Client, guest: Client
+) -> None:
+    five = [made(staff_client) for _ in range(5)]
+    page = text_of(staff_client.get(FIX, {"realm": HARBOUR}))
+    assert "At most 5 are good at a time: one more takes back the oldest." in page
+    assert all("Reconnect QuickBooks" in text_of(guest.get(link)) for link in five)
+    sixth = made(staff_client)
+    assert for_strangers(guest.get(five[0])) == GONE
+    assert all("Reconnect QuickBooks" in text_of(guest.get(link)) for link in [*five[1:], sixth])
+    assert notes()[-1] == "The oldest hand-over link was taken back."
 
 
 def test_the_mail_says_what_it_is_about(link: str, staff_client: Client) -> None:

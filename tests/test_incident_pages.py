@@ -1,9 +1,11 @@
 """The pages of incidents: the list, the story of one, and what people answer, in and out."""
 
 import datetime as dt
+import logging
 import re
 from html import unescape
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +15,7 @@ from playwright.sync_api import Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from integrations import incidents
+from integrations import answers, incidents
 from integrations.answers import answer_url
 from integrations.base import Symptom
 from integrations.jane.models import Kind, Membership, MembershipChange
@@ -27,6 +29,7 @@ from tests.walk import lives_up
 
 PAUSE = f"/integrations/quickbooks/pause/?account={HARBOUR}"
 RESUME = f"/integrations/quickbooks/resume/?account={HARBOUR}"
+ANSWER = "/incidents/answer/"
 LATER = {"end": "4h", "reason": "Waiting for the accountant"}
 DAY = 24 * HOUR
 
@@ -369,11 +372,18 @@ def test_the_list_leaves_no_open_incident_out(staff_client: Client, now: dt.date
 
 
 # --- The link in a message ---------------------------------------------------------------------
+def token_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["link"][0]
+
+
+def say(client: Client, url: str, form: dict[str, str], *, follow: bool = False) -> Any:
+    """Send a form of the page behind the link."""
+    return client.post(ANSWER, {"link": token_of(url), **form}, follow=follow)
 
 
 def test_the_link_asks_before_it_acts(client: Client, incident: Incident, owner: Recipient) -> None:
     url = answer_url(incident, owner)
-    assert urlsplit(url)._replace(path="").geturl() == "http://127.0.0.1:8000"
+    assert urlsplit(url)._replace(query="").geturl() == "http://127.0.0.1:8000/incidents/answer/"
     for method in (client.get, client.head, client.get):
         assert method(url).status_code == 200
     assert again(incident).acknowledged_at is None, "mail programs open every link"
@@ -383,7 +393,7 @@ def test_the_link_asks_before_it_acts(client: Client, incident: Incident, owner:
     for hidden in (HARBOUR, "ana@clinic.example", "reconnect", "Fix"):
         assert hidden not in client.get(url).content.decode(), "a stranger may hold the phone"
 
-    answer = client.post(url, {"answer": "on-it"}, follow=True)
+    answer = say(client, url, {"answer": "on-it"}, follow=True)
     assert again(incident).acknowledged_by == "Ana Owner"
     assert "Ana Owner has been on it since" in text_of(answer)
     assert "Not now?" not in text_of(answer)
@@ -398,24 +408,24 @@ def test_remind_me_later_leads_to_that_form(
 
 def test_the_link_puts_a_reminder_off(client: Client, incident: Incident, owner: Recipient) -> None:
     url = answer_url(incident, owner)
-    answer = client.post(url, {"answer": "later", "end": "3d", "reason": ""})
+    answer = say(client, url, {"answer": "later", "end": "3d", "reason": ""})
     assert answer.status_code == 400
     assert "Say why" in text_of(answer)
-    answer = client.post(url, {"answer": "later", **LATER}, follow=True)
+    answer = say(client, url, {"answer": "later", **LATER}, follow=True)
     assert "No reminder is sent until" in text_of(answer)
     assert "accountant" not in text_of(answer), "that is for colleagues"
     assert again(incident).snooze_reason == "Waiting for the accountant"
     assert "Ana Owner asked for quiet" in " ".join(map(str, incident.notes.all()))
     # Who is on it decides: nobody is reminded of it any more.
     incidents.acknowledge(incident, "Ben", timezone.now())
-    client.post(url, {"answer": "later", "end": "7d", "reason": "No"})
+    say(client, url, {"answer": "later", "end": "7d", "reason": "No"})
     assert again(incident).snooze_reason == "Waiting for the accountant"
 
 
 def test_a_form_that_says_neither_changes_nothing(
     client: Client, incident: Incident, owner: Recipient
 ) -> None:
-    assert client.post(answer_url(incident, owner)).status_code == 400
+    assert say(client, answer_url(incident, owner), {}).status_code == 400
     assert again(incident).acknowledged_at is None
 
 
@@ -427,8 +437,8 @@ def test_the_link_lives_as_long_as_the_incident(
     text = text_of(client.get(url))
     assert "It has worked again since" in text
     assert "Nothing to do." in text
-    client.post(url, {"answer": "on-it"})
-    client.post(url, {"answer": "later", **LATER})
+    say(client, url, {"answer": "on-it"})
+    say(client, url, {"answer": "later", **LATER})
     found = again(incident)
     assert (found.acknowledged_at, found.snoozed_until) == (None, None)
 
@@ -436,21 +446,23 @@ def test_the_link_lives_as_long_as_the_incident(
 def test_a_link_that_is_not_ours_tells_nothing(
     client: Client, incident: Incident, owner: Recipient
 ) -> None:
-    url = urlsplit(answer_url(incident, owner)).path
+    url = answer_url(incident, owner)
     other = Recipient.objects.create(name="Ben", key="ben", email="ben@clinic.example")
-    foreign = urlsplit(answer_url(incident, other)).path
-    token, _, rest = url.removeprefix("/incidents/answer/").partition("~")
+    foreign = token_of(answer_url(incident, other))
+    names, _, signature = token_of(url).partition("~")
     forged = [
-        "/incidents/answer/nonsense/",
-        f"/incidents/answer/{token}/",
-        f"/incidents/answer/{incident.pk + 1}-{owner.pk}~{rest}",
-        f"/incidents/answer/{token}~{foreign.partition('~')[2]}",
-        f"{url[:-3]}/",
+        "",
+        "nonsense",
+        names,
+        f"{incident.pk + 1}-{owner.pk}~{signature}",
+        f"{names}~{foreign.partition('~')[2]}",
+        token_of(url)[:-2],
     ]
-    for path in forged:
-        answer = client.post(path, {"answer": "on-it"})
-        assert answer.status_code == client.get(path).status_code == 404
+    for token in forged:
+        answer = client.post(ANSWER, {"link": token, "answer": "on-it"})
+        assert answer.status_code == client.get(ANSWER, {"link": token}).status_code == 404
         assert "Harbour" not in text_of(answer)
+    assert client.get(ANSWER).status_code == client.post(ANSWER).status_code == 404
     owner.active = False
     owner.save()
     assert client.get(url).status_code == 404, "switched off in the admin, so is the link"
@@ -463,19 +475,59 @@ def test_the_link_is_kept_by_nobody(client: Client, incident: Incident, owner: R
     assert answer["X-Robots-Tag"] == "noindex, nofollow"
     assert '<meta name="robots" content="noindex, nofollow">' in answer.content.decode()
     # Not `no-referrer`, with which browsers send a form's `Origin: null`.
-    assert answer["Referrer-Policy"] == "same-origin"
+    assert answer["Referrer-Policy"] == "strict-origin"
 
 
 def test_a_form_from_elsewhere_is_refused(incident: Incident, owner: Recipient) -> None:
     browser = Client(enforce_csrf_checks=True)
     url = answer_url(incident, owner)
-    assert browser.post(url, {"answer": "on-it"}).status_code == 403
+    assert say(browser, url, {"answer": "on-it"}).status_code == 403
     token = re.search(
         r'name="csrfmiddlewaretoken" value="(\w+)"', browser.get(url).content.decode()
     )
     assert token is not None
-    browser.post(url, {"answer": "on-it", "csrfmiddlewaretoken": token[1]})
+    say(browser, url, {"answer": "on-it", "csrfmiddlewaretoken": token[1]})
     assert again(incident).acknowledged_by == "Ana Owner"
+
+
+def test_the_forms_hold_the_link_and_post_to_an_address_without_it(
+    client: Client, incident: Incident, owner: Recipient
+) -> None:
+    url = answer_url(incident, owner)
+    html = client.get(url).content.decode()
+    assert re.findall(r'<form class="ask"[^>]* action="([^"]*)"', html) == [ANSWER, ANSWER]
+    assert re.findall(r'name="link" value="([^"]*)"', html) == [token_of(url)] * 2
+    refused = say(client, url, {"answer": "later", "end": "3d", "reason": ""})
+    assert f'name="link" value="{token_of(url)}"' in refused.content.decode()
+    done = say(client, url, {"answer": "on-it"})
+    assert (done.status_code, done["Location"]) == (302, url.partition("8000")[2])
+
+
+def test_no_log_holds_an_answer_link(
+    client: Client,
+    incident: Incident,
+    owner: Recipient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (None, *logging.root.manager.loggerDict):
+        caplog.set_level(logging.DEBUG, logger=name)
+    client.raise_request_exception = False
+    url = answer_url(incident, owner)
+    say(Client(enforce_csrf_checks=True), url, {"answer": "on-it"})
+    client.get(url, headers={"host": "elsewhere.example"})
+    client.get(url.replace("answer/", "answer"))
+    client.put(url)
+    say(client, url, {"answer": "neither"})
+    say(client, url, {"answer": "on-it"}, follow=True)
+    Recipient.objects.update(active=False)
+    assert client.get(url).status_code == 404
+    monkeypatch.setattr(answers, "find", lambda token: 1 / 0)
+    assert client.get(url).status_code == 500
+    for said in ("CSRF", "elsewhere.example", "Method Not Allowed", "Bad Request", "Not Found"):
+        assert said in caplog.text
+    assert "Internal Server Error" in caplog.text
+    assert token_of(url).partition("~")[2] not in caplog.text
 
 
 # --- In a browser ------------------------------------------------------------------------------

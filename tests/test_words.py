@@ -15,7 +15,7 @@ from quickbooks import links, words
 from quickbooks.diagnosis import Code
 from quickbooks.judgement import Judgement, judge, judge_nothing
 from quickbooks.models import ConnectionHealthCheck, GrantState, MeteredCalls, OAuthToken
-from quickbooks.words import ALLOWANCE_USED_UP, WORDS, Words
+from quickbooks.words import ALLOWANCE_USED_UP, STRAYED, WORDS, Words
 from tests.conftest import HARBOUR
 from tests.support import add_check
 
@@ -154,7 +154,7 @@ def test_it_says_what_was_agreed_on_when_the_month_is_used_up() -> None:
     assert ALLOWANCE_USED_UP.who_acts == "administrator"
 
 
-@pytest.mark.parametrize("entry", [*WORDS.values(), ALLOWANCE_USED_UP])
+@pytest.mark.parametrize("entry", [*WORDS.values(), ALLOWANCE_USED_UP, STRAYED])
 def test_it_speaks_of_payment_tracking_and_not_of_payments_that_are_missing(entry: Words) -> None:
     told = " ".join(texts_of(entry)).lower()
     assert "missing payment" not in told

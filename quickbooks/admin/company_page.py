@@ -9,13 +9,13 @@ from django.contrib import messages
 
 from integrations.levels import Level
 from integrations.read_only import label
-from quickbooks import words
+from quickbooks import provenance, words
 from quickbooks.admin.checks import result_label
 from quickbooks.admin.journal import entries, outcome_label
 from quickbooks.diagnosis import Code
 from quickbooks.integration import notice_of
 from quickbooks.judgement import judge
-from quickbooks.models import ConnectionHealthCheck, GrantState, HandOver, OAuthToken
+from quickbooks.models import ConnectionHealthCheck, GrantState, OAuthToken
 from quickbooks.probe import Outcome
 
 ROWS = 20
@@ -43,7 +43,7 @@ def company_page(row: OAuthToken, now: dt.datetime) -> dict[str, Any]:
         "judgement": judgement,
         "status": label(judgement.level),
         "clocks": clocks(row, now),
-        "handed_over": handed_over(row),
+        "handed_over": provenance.link_of(row),
         "dead": row.state in {GrantState.REJECTED, GrantState.LOST},
         "leased": row.lease_until is not None and row.lease_until > now,
         "revocable": row.state != GrantState.DISCONNECTED or bool(row.revocation_error),
@@ -58,14 +58,6 @@ def company_page(row: OAuthToken, now: dt.datetime) -> dict[str, Any]:
         "now": now,
         "hours": settings.HEALTH_WINDOW_HOURS,
     }
-
-
-def handed_over(row: OAuthToken) -> HandOver | None:
-    """The hand-over link by which the present grant came, if it came by one."""
-    if row.connected_at is None:
-        return None
-    made = HandOver.objects.filter(realm_id=row.realm_id, used_at=row.connected_at)
-    return made.select_related("created_by").first()
 
 
 def clocks(row: OAuthToken, now: dt.datetime) -> list[Clock]:
