@@ -54,8 +54,8 @@ def _sum_up(assessments: Sequence[Assessment], now: dt.datetime) -> tuple[Level,
         return worst.level, f"{least}{count} things need you. First: {what}"
 
     if troubled := [a for a in assessments if a.in_trouble]:
-        more = f", and {len(troubled) - 1} more" if len(troubled) > 1 else ""
         what = _what(troubled[0], assessments)
+        more = _more(what, len(troubled) - 1)
         return troubled[0].level, f"{what}{more}. Nothing for you to do."
 
     set_up = [a for a in assessments if is_set_up(a)]
@@ -78,6 +78,15 @@ def _all_well(paused: Sequence[Assessment], assessments: Sequence[Assessment]) -
     name = integration.name if integration and alone else first.name
     told = f"{name} is paused" if len(paused) == 1 else f"{len(paused)} are paused"
     return f"{told}. Everything else works"
+
+
+def _more(what: str, count: int) -> str:
+    """How many others are in trouble, in the same sentence or, where there are two, in another."""
+    if not count:
+        return ""
+    if ". " not in what:
+        return f", and {count} more"
+    return f". {count} more {'has' if count == 1 else 'have'} trouble, too"
 
 
 def _counts(assessments: Sequence[Assessment]) -> Counter[str]:

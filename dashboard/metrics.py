@@ -68,26 +68,31 @@ def checker(now: dt.datetime) -> Checker:
         return _by_hand(now)
     tail = _trouble(found)
     if now - found.last > LATE:
-        return Checker(
-            late=True,
-            sentence=f"The checker has not run for {duration(now - found.last)}, "
-            f"since {moment(found.last, now)}. Ask your IT person whether cron still runs.{tail}",
+        return _late(
+            f"The checker has not run for {duration(now - found.last)}, "
+            f"since {moment(found.last, now)}. Ask your IT person whether cron still runs.",
+            tail,
         )
     if now - (found.good or found.first) > LATE:
         since = f"since {moment(found.good, now)}" if found.good else "once"
-        return Checker(
-            late=True,
-            sentence=f"The checker runs, but it has not come to its end {since}. "
-            f"Ask your IT person to look at its output.{tail}",
+        return _late(
+            f"The checker runs, but it has not come to its end {since}. "
+            "Ask your IT person to look at its output.",
+            tail,
         )
     if now - (found.alerts_at or found.first) > ALERTS_LATE:
-        return Checker(
-            late=True,
-            sentence=f"The checker ran {moment(found.last, now)}, but alerts are not sent: "
-            f"{ALERTS.name} does not run. Ask your IT person to set up cron again (README).{tail}",
+        return _late(
+            f"The checker ran {moment(found.last, now)}, but alerts are not sent: "
+            f"{ALERTS.name} does not run. Ask your IT person to set up cron again (README).",
+            tail,
         )
     sentence = f"Checker ran {moment(found.last, now)}, next {moment(CHECKER.next_run(now), now)}"
     return Checker(late=False, sentence=sentence + tail)
+
+
+def _late(sentence: str, tail: str) -> Checker:
+    """What follows after a middle dot goes on with the sentence."""
+    return Checker(late=True, sentence=sentence.removesuffix(".") + tail if tail else sentence)
 
 
 def _by_hand(now: dt.datetime) -> Checker:

@@ -472,6 +472,20 @@ OTHER: dict[str, Any] = {"integration": "bookings"}
             [OUTAGE, OUTAGE],
         ),
         (
+            Level.WARNING,
+            "Working again. Making sure (Harbour Physio). 1 more has trouble, too. "
+            "Nothing for you to do.",
+            [{**OUTAGE, "title": "Working again. Making sure."}, OUTAGE],
+        ),
+        (
+            Level.WARNING,
+            "Working again. Making sure. 2 more have trouble, too. Nothing for you to do.",
+            [
+                {**OUTAGE, "title": "Working again. Making sure."},
+                *[{**OUTAGE, **OTHER}] * 2,
+            ],
+        ),
+        (
             Level.CRITICAL,
             "1 thing needs you: Books is disconnected (3 h)",
             [{"broken": 1}, {"integration": "bookings", **OUTAGE}],

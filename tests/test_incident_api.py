@@ -104,6 +104,16 @@ def test_at_most_two_hundred_in_one_statement(
     assert [one["account"] for one in found] == [str(number) for number in range(200)]
 
 
+def test_no_open_incident_is_left_out(
+    staff_client: Client, now: dt.datetime, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(203):
+        dead_grant(now - number * MINUTE, account=str(number))
+    with django_assert_num_queries(3):
+        found = listed(staff_client, "?open=1")
+    assert [one["account"] for one in found] == [str(number) for number in range(203)]
+
+
 @pytest.mark.parametrize(
     "query", ["?integration=nobody", "?integration=", "?open=yes", "?open=", "?open=2"]
 )

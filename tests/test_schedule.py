@@ -175,7 +175,7 @@ class TestTheLine:
         ran(CHECKER, *quarters(NOW - 24 * HOUR, NOON - 45 * MINUTE))
         assert line() == (
             "▲ The checker has not run for 1 h, since 11:15 am. Ask your IT person whether cron "
-            "still runs. · 5 runs missed in the last 24 hours"
+            "still runs · 5 runs missed in the last 24 hours"
         )
 
     def test_runs_that_never_succeed(self) -> None:
@@ -183,7 +183,7 @@ class TestTheLine:
         ran(CHECKER, *quarters(NOON - 30 * MINUTE, NOW), ok=False)
         assert line() == (
             "▲ The checker runs, but it has not come to its end since 11:15 am. Ask your IT "
-            "person to look at its output. · 5 runs failed in the last 24 hours"
+            "person to look at its output · 5 runs failed in the last 24 hours"
         )
 
     def test_one_failure_is_no_reason_to_worry(self) -> None:

@@ -21,7 +21,7 @@ from integrations.gohighlevel.models import (
 )
 from integrations.jane.models import Kind, Membership, MembershipChange
 from integrations.levels import Level
-from integrations.models import Outcome, WebhookDelivery
+from integrations.models import Outcome, ScheduledRun, WebhookDelivery
 from quickbooks.diagnosis import Code
 from quickbooks.models import ConnectionHealthCheck, GrantState, OAuthToken, Trigger
 
@@ -103,6 +103,10 @@ def add_the_others(now: dt.datetime) -> None:
     """Jane and GoHighLevel with a month behind them, and a settings' worth of nothing else."""
     quarter = dt.timedelta(minutes=15)
     moments = [now - number * quarter for number in range(30 * 96)]
+    ScheduledRun.objects.bulk_create(
+        ScheduledRun(job="check_quickbooks", started_at=at, finished_at=at, ok=True)
+        for at in moments[:192]
+    )
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(
             integration="jane",
