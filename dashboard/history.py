@@ -17,7 +17,7 @@ from integrations.base import Assessment
 from integrations.levels import Level
 from integrations.models import Incident, IntegrationStatus
 from integrations.registry import all_integrations, get_integration
-from integrations.rests import pause_url
+from integrations.silences import pause_url
 from integrations.times import clock
 
 TICKS = 4

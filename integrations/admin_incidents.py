@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations import incidents, telling
+from integrations import attention, telling
 from integrations.access import person
 from integrations.addresses import address
 from integrations.admin import IntegrationFilter
@@ -83,7 +83,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         now, by, done = timezone.now(), person(request), 0
         for incident in queryset.select_related("part_of"):
             with transaction.atomic():
-                done += incidents.acknowledge(telling.speaker(incident), by, now)
+                done += attention.acknowledge(telling.speaker(incident), by, now)
         left = queryset.count() - done
         told = f"You are on it: {done} acknowledged."
         if left:

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from integrations import answers, incidents, telling, times
-from integrations.rests import SnoozeForm
+from integrations import answers, attention, telling, times
+from integrations.silences import SnoozeForm
 
 ON_IT, LATER = "on-it", "later"
 
@@ -50,10 +50,10 @@ def page(request: HttpRequest) -> HttpResponse:
     if answer == ON_IT or (answer == LATER and form.is_valid()):
         with transaction.atomic():
             if answer == ON_IT:
-                incidents.acknowledge(speaker, recipient.name, now)
+                attention.acknowledge(speaker, recipient.name, now)
             elif speaker.acknowledged_at is None:
                 reason = form.cleaned_data["reason"]
-                incidents.snooze(speaker, form.until, reason, recipient.name, now)
+                attention.snooze(speaker, form.until, reason, recipient.name, now)
         return redirect(answers.page_of(token))
     snoozed = speaker.snoozed_until if not speaker.acknowledged_at else None
     return render(

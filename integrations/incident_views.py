@@ -10,11 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from integrations import blast, incidents, telling, times
+from integrations import attention, blast, telling, times
 from integrations.access import person, staff_page
 from integrations.base import CHANGES_AT_MOST
 from integrations.models import Incident, IntegrationStatus
-from integrations.rests import (
+from integrations.silences import (
     PauseForm,
     SnoozeForm,
     for_input,
@@ -86,7 +86,7 @@ def acknowledge(request: HttpRequest, pk: int) -> HttpResponse:
     """This person is on it. `?back=dashboard`: that is where it was said."""
     incident, by = telling.speaker(_incident(pk)), person(request)
     with transaction.atomic():
-        done = incidents.acknowledge(incident, by, timezone.now())
+        done = attention.acknowledge(incident, by, timezone.now())
     if done:
         messages.success(request, "You are on it. No more reminders are sent.")
     else:
@@ -105,7 +105,7 @@ def snooze(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _page(request, incident, now, form, status=400)
     with transaction.atomic():
-        done = incidents.snooze(
+        done = attention.snooze(
             telling.speaker(incident),
             form.until,
             form.cleaned_data["reason"],

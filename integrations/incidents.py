@@ -1,4 +1,5 @@
-"""The life of an incident; the only writer of `Incident`. Called in the caller's transaction.
+"""The life of an incident; with `integrations.attention` the only writer of `Incident`.
+Called in the caller's transaction.
 
 One row from the first failure to the first success of the recovery. It changes cause inside
 itself and is opened again when the trouble is back before anybody was told of the recovery.
@@ -9,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
-from integrations import times
 from integrations.alerts import outbox
 from integrations.levels import Level
 from integrations.models import Incident, IncidentNote
@@ -275,29 +275,6 @@ def drop(account: Account, now: dt.datetime, state: str) -> None:
     outbox.withdraw_all([incident])
 
 
-def acknowledge(incident: Incident, by: str, now: dt.datetime) -> bool:
-    """Somebody is on it: no more reminders. False when it is over or was acknowledged before."""
-    done = Incident.objects.filter(pk=incident.pk, ended_at=None, acknowledged_at=None).update(
-        acknowledged_at=now, acknowledged_by=by[:150], next_reminder_at=None
-    )
-    if done:
-        outbox.withdraw_reminders(incident)
-        add_note(incident, now, f"{by} is on it.")
-    return bool(done)
-
-
-def snooze(incident: Incident, until: dt.datetime, reason: str, by: str, now: dt.datetime) -> bool:
-    """No reminder until then, with a reason. False when it is over."""
-    done = Incident.objects.filter(pk=incident.pk, ended_at=None).update(
-        snoozed_until=until, snooze_reason=reason[:200], next_reminder_at=until
-    )
-    if done:
-        outbox.withdraw_reminders(incident)
-        end = f"{times.calendar_day(until)}, {times.clock(until)}"
-        add_note(incident, now, f"{by} asked for quiet until {end}: {reason}")
-    return bool(done)
-
-
 def note(account: Account, at: dt.datetime, text: str) -> None:
     """A receipt on the open incident, if there is one."""
     incident = open_of(account)
@@ -312,26 +289,6 @@ def add_note(incident: Incident, at: dt.datetime, text: str) -> None:
 def _note_all(incident: Incident, receipts: Iterable[tuple[dt.datetime, str]]) -> None:
     IncidentNote.objects.bulk_create(
         IncidentNote(incident=incident, at=at, text=text[:300]) for at, text in receipts
-    )
-
-
-def due_for_reminder(now: dt.datetime) -> QuerySet[Incident]:
-    """Open, told, unanswered, and somebody can do something about it."""
-    return Incident.objects.filter(
-        ended_at=None,
-        acknowledged_at=None,
-        part_of=None,
-        who_acts__in=PEOPLE,
-        next_reminder_at__lte=now,
-    )
-
-
-def count_reminder(incident: Incident, next_at: dt.datetime | None) -> bool:
-    """One more reminder goes out; False when somebody else has just seen to it."""
-    return bool(
-        Incident.objects.filter(
-            pk=incident.pk, reminders=incident.reminders, acknowledged_at=None, ended_at=None
-        ).update(reminders=F("reminders") + 1, next_reminder_at=next_at)
     )
 
 

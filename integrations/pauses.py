@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from integrations import status, telling, times
 from integrations.access import person, staff_page
 from integrations.models import IntegrationStatus
-from integrations.rests import PauseForm, for_input, next_opening, resume_url
+from integrations.silences import PauseForm, for_input, next_opening, resume_url
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

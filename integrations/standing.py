@@ -16,7 +16,7 @@ from integrations.levels import Level
 from integrations.models import Incident
 from integrations.outages import OFFLINE
 from integrations.registry import get_integration
-from integrations.rests import pause_url
+from integrations.silences import pause_url
 
 FAILED = "The last check failed. Checking again."
 RECOVERING = "Working again. Making sure."

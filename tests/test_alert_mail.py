@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from pytest_django import Settings
 
 from config.schedule import CHECKER
-from integrations import incidents
+from integrations import attention
 from integrations.alerts import outbox, watcher
 from integrations.alerts.facts import Facts
 from integrations.alerts.reminders import remind
@@ -169,7 +169,7 @@ def test_what_nobody_can_act_on_asks_nobody_to_act(server: MailServer) -> None:
 @pytest.mark.usefixtures("owner")
 def test_who_is_on_it_already_is_said(server: MailServer) -> None:
     incident = open_incident()
-    incidents.acknowledge(incident, "Dana", NINE_45 + MINUTE)
+    attention.acknowledge(incident, "Dana", NINE_45 + MINUTE)
     deliver(NINE_45 + 5 * MINUTE)
     text = server.only().text
     assert "Dana has been on it since 9:46 am." in text

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from integrations import incidents
+from integrations import attention
 from integrations.models import Incident
 from tests.conftest import HARBOUR, NORTHSIDE
 from tests.trouble import HOUR, MINUTE, dead_grant, mend, tell
@@ -54,7 +54,7 @@ def test_it_lasts_from_the_first_failure_to_the_first_success(
 ) -> None:
     tell(now - 4 * HOUR, "timeout", scheduled=True)
     tell(now - 4 * HOUR + MINUTE, "timeout", confirmed=True)
-    incidents.acknowledge(Incident.objects.get(), "Ana", now - 3 * HOUR)
+    attention.acknowledge(Incident.objects.get(), "Ana", now - 3 * HOUR)
     tell(now - HOUR)
     assert listed(staff_client)[0]["ended_at"] is None, "one success is not sure"
     tell(now - HOUR + MINUTE)

@@ -15,13 +15,13 @@ from playwright.sync_api import Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from integrations import answers, incidents
+from integrations import answers, attention
 from integrations.answers import answer_url
 from integrations.base import Symptom
 from integrations.jane.models import Kind, Membership, MembershipChange
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
 from integrations.outages import correlate
-from integrations.rests import ends
+from integrations.silences import ends
 from tests.conftest import HARBOUR, NORTHSIDE
 from tests.support import text_of
 from tests.trouble import HOUR, MINUTE, dead_grant, mend, tell
@@ -93,7 +93,7 @@ def test_the_page_says_what_since_when_who_acts_and_what_helps(
 def test_the_story_is_told_in_its_order_and_ends_with_who_mended_it(
     staff_client: Client, incident: Incident, now: dt.datetime
 ) -> None:
-    incidents.acknowledge(incident, "Ana", now - 2 * HOUR)
+    attention.acknowledge(incident, "Ana", now - 2 * HOUR)
     tell(now - HOUR, "access_denied")
     mend(now - MINUTE)
     text = text_of(staff_client.get(page_of(incident)))
@@ -236,7 +236,7 @@ def test_an_end_and_a_reason_are_asked_for(
 def test_what_is_over_cannot_be_answered(
     staff_client: Client, incident: Incident, now: dt.datetime
 ) -> None:
-    incidents.acknowledge(incident, "Ana", now - HOUR)
+    attention.acknowledge(incident, "Ana", now - HOUR)
     mend(now)
     for path, sent in (("acknowledge/", {}), ("snooze/", LATER)):
         answer = staff_client.post(f"{page_of(incident)}{path}", sent, follow=True)
@@ -417,7 +417,7 @@ def test_the_link_puts_a_reminder_off(client: Client, incident: Incident, owner:
     assert again(incident).snooze_reason == "Waiting for the accountant"
     assert "Ana Owner asked for quiet" in " ".join(map(str, incident.notes.all()))
     # Who is on it decides: nobody is reminded of it any more.
-    incidents.acknowledge(incident, "Ben", timezone.now())
+    attention.acknowledge(incident, "Ben", timezone.now())
     say(client, url, {"answer": "later", "end": "7d", "reason": "No"})
     assert again(incident).snooze_reason == "Waiting for the accountant"
 

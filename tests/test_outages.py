@@ -269,9 +269,9 @@ def test_an_outage_of_which_nothing_recovers_is_not_said_to_be_over() -> None:
     sweep(NOW, "ok", "ok")
     for number in (1, 2):
         sweep(NOW + number * SLOT, *["intuit_unavailable"] * 2)
-    for number in ("1", "2"):
-        disconnected = {"level": Level.WARNING, "alarming": False}
-        tell(number, NOW + 3 * SLOT, "disconnected_here", **disconnected)
+    for account in ("1", "2"):
+        at = NOW + 3 * SLOT
+        tell(account, at, "disconnected_here", level=Level.WARNING, alarming=False)
     correlate(NOW + 3 * SLOT)
     assert shared().ended_at is not None
     assert "recovered" not in {kind for kind, _ in told()}

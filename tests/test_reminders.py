@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from pytest_django import Settings
 
-from integrations import incidents, status
+from integrations import attention, status
 from integrations.alerts.reminders import MOST, remind
 from integrations.levels import Level
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
@@ -71,21 +71,21 @@ def test_where_nobody_can_act_nobody_is_reminded(who_acts: str) -> None:
 def test_an_answer_or_the_recovery_ends_them() -> None:
     answered = open_incident("1", "North")
     over = open_incident("2", "South")
-    incidents.acknowledge(answered, "Dana", NINE_45 + HOUR)
+    attention.acknowledge(answered, "Dana", NINE_45 + HOUR)
     close_incident(over, NINE_45 + HOUR)
     assert reminded(3) == []
 
 
 def test_a_snooze_puts_them_off() -> None:
     incident = open_incident()
-    incidents.snooze(incident, NINE_45 + 2 * DAY, "The bank is closed", "Dana", NINE_45 + HOUR)
+    attention.snooze(incident, NINE_45 + 2 * DAY, "The bank is closed", "Dana", NINE_45 + HOUR)
     assert reminded(3)[0] == NINE_45 + 2 * DAY + 15 * MINUTE
 
 
 def test_a_snooze_does_not_begin_the_seven_anew() -> None:
     incident = open_incident()
     Incident.objects.update(reminders=MOST, next_reminder_at=None)
-    incidents.snooze(incident, NINE_45 + 2 * DAY, "Later", "Dana", NINE_45 + DAY)
+    attention.snooze(incident, NINE_45 + 2 * DAY, "Later", "Dana", NINE_45 + DAY)
     assert reminded(4) == []
 
 
@@ -119,7 +119,7 @@ def test_two_that_look_at_once_remind_once() -> None:
     incident = open_incident()
     stale = Incident.objects.get(pk=incident.pk)
     assert remind(FOUR_HOURS) == 1
-    assert not incidents.count_reminder(stale, None)
+    assert not attention.count_reminder(stale, None)
     assert remind(FOUR_HOURS) == 0
 
 

@@ -8,7 +8,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from dashboard.headline import headline
-from integrations import incidents, status
+from integrations import attention, status
 from integrations.base import Action, Assessment, Symptom
 from integrations.jane.models import Kind, Membership, MembershipChange
 from integrations.levels import Level
@@ -199,12 +199,12 @@ def test_who_is_on_it_and_the_way_to_the_incident() -> None:
     )
     assert page.url == f"/incidents/{incident.pk}/"
 
-    incidents.snooze(incident, NOW + 20 * HOUR, "Waiting for the accountant", "Ana", NOW)
+    attention.snooze(incident, NOW + 20 * HOUR, "Waiting for the accountant", "Ana", NOW)
     card = shown(assessed("reconnect_required"))
     assert card.facts == ["No reminder until Thursday at 8:00 am: Waiting for the accountant"]
     assert shown(assessed("reconnect_required"), NOW + 21 * HOUR).facts == []
 
-    incidents.acknowledge(incident, "Ana", NOW - 10 * MINUTE)
+    attention.acknowledge(incident, "Ana", NOW - 10 * MINUTE)
     card = shown(assessed("reconnect_required"))
     assert card.facts == ["Ana has been on it since 11:50 am"]
     assert labels(card) == ["Incident"]

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from integrations import incidents, status
+from integrations import attention, incidents, status
 from integrations.alerts.writing import write
 from integrations.levels import Level
 from integrations.models import Alert, Incident, IntegrationStatus, Recipient
@@ -284,8 +284,8 @@ def test_who_heard_of_a_blip_and_is_on_it_hears_that_a_person_is_needed_now() ->
     tell(NOW, "timeout", scheduled=True, confirmed=True)
     tell(NOW + SLOT, "timeout", scheduled=True, confirmed=True)
     Alert.objects.update(state=Alert.State.SENT)
-    incidents.acknowledge(Incident.objects.get(), "Ana", NOW + SLOT)
-    incidents.snooze(Incident.objects.get(), NOW + 400 * SLOT, "Intuit's", "Ana", NOW + SLOT)
+    attention.acknowledge(Incident.objects.get(), "Ana", NOW + SLOT)
+    attention.snooze(Incident.objects.get(), NOW + 400 * SLOT, "Intuit's", "Ana", NOW + SLOT)
     tell(NOW + 2 * SLOT, "access_denied", scheduled=True)
     incident, alert = Incident.objects.get(), Alert.objects.get(kind="reminder")
     assert (incident.acknowledged_at, incident.snoozed_until) == (None, None)
@@ -334,13 +334,13 @@ def test_an_answer_stops_the_reminders_and_a_snooze_puts_them_off() -> None:
     tell(NOW, "reconnect_required")
     incident = Incident.objects.get()
     assert incident.next_reminder_at == NOW + dt.timedelta(hours=4)
-    assert incidents.snooze(incident, NOW + dt.timedelta(days=1), "waiting for Bo", "Ana", NOW)
+    assert attention.snooze(incident, NOW + dt.timedelta(days=1), "waiting for Bo", "Ana", NOW)
     assert Incident.objects.get().next_reminder_at == NOW + dt.timedelta(days=1)
-    assert incidents.acknowledge(incident, "Ana", NOW)
-    assert not incidents.acknowledge(incident, "Bo", NOW)
+    assert attention.acknowledge(incident, "Ana", NOW)
+    assert not attention.acknowledge(incident, "Bo", NOW)
     assert Incident.objects.get().next_reminder_at is None
     tell(NOW + SLOT, attended="Ana")
-    assert not incidents.snooze(incident, NOW + dt.timedelta(days=1), "", "Ana", NOW)
+    assert not attention.snooze(incident, NOW + dt.timedelta(days=1), "", "Ana", NOW)
 
 
 @pytest.mark.django_db(transaction=True)

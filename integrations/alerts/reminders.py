@@ -5,9 +5,9 @@ import datetime as dt
 from django.db import transaction
 from django.db.models import Q
 
-from integrations import incidents
+from integrations import attention
 from integrations.alerts import outbox, pausing
-from integrations.rests import next_opening
+from integrations.silences import next_opening
 
 MOST = 7
 
@@ -17,7 +17,7 @@ def remind(now: dt.datetime) -> int:
 
     Nothing of what is paused. Raises `DatabaseError`.
     """
-    due = incidents.due_for_reminder(now).filter(
+    due = attention.due_for_reminder(now).filter(
         Q(snoozed_until=None) | Q(snoozed_until__lte=now), ~pausing.paused(now), reminders__lt=MOST
     )
     queued = 0
@@ -25,6 +25,6 @@ def remind(now: dt.datetime) -> int:
         number = incident.reminders + 1
         next_at = next_opening(now) if number < MOST else None
         with transaction.atomic():
-            if incidents.count_reminder(incident, next_at):
+            if attention.count_reminder(incident, next_at):
                 queued += outbox.reminder(incident, number, now)
     return queued
