@@ -19,6 +19,7 @@ from integrations.incidents import Account, Trouble
 from integrations.levels import Level, worst
 from integrations.models import Incident, IntegrationStatus
 from integrations.registry import all_integrations, get_integration
+from integrations.sql import rows
 from integrations.status import commit, evidence_of, outlasted_a_slot
 
 OFFLINE = "server_offline"
@@ -58,13 +59,13 @@ class Verdict:
         return any(map(outlasted_a_slot, self.failing))
 
 
-def judge(rows: Sequence[IntegrationStatus]) -> list[Verdict]:
+def judge(statuses: Sequence[IntegrationStatus]) -> list[Verdict]:
     """What fails alike among the statuses of all accounts. Pure."""
-    failing = [row for row in rows if row.failing_since and row.symptom]
+    failing = [row for row in statuses if row.failing_since and row.symptom]
     if not failing:
         return []
     began = _all_failing_since(failing)
-    answering = [row for row in rows if _answered_since(row, began)]
+    answering = [row for row in statuses if _answered_since(row, began)]
     errors = [row for row in failing if row.symptom == Symptom.VENDOR_ERROR]
     if not answering and not errors:
         return [Verdict(slug="", failing=failing, answering=[])] if len(failing) >= ALIKE else []
@@ -92,6 +93,8 @@ def correlate(now: dt.datetime) -> None:
 
     Raises `DatabaseError`.
     """
+    if not _anything_wrong():
+        return
     failing = _failing()
     if failing and all(row.symptom == Symptom.NO_ANSWER for row in failing):
         _ask_the_others(failing, now)
@@ -102,13 +105,26 @@ def correlate(now: dt.datetime) -> None:
     _tell([row for row in failing if outlasted_a_slot(row)], now)
 
 
+def _anything_wrong() -> bool:
+    """One cheap question, for nearly always nothing is."""
+    [(found,)] = rows(
+        """
+        SELECT EXISTS (SELECT 1 FROM integrations_integrationstatus
+                       WHERE failing_since IS NOT NULL)
+            OR EXISTS (SELECT 1 FROM integrations_incident WHERE ended_at IS NULL AND shared)
+        """,
+        [],
+    )
+    return bool(found)
+
+
 def _join(
     failing: Sequence[IntegrationStatus], speaking: Sequence[Incident], now: dt.datetime
 ) -> None:
     began = _all_failing_since(failing) or now
     answering = IntegrationStatus.objects.filter(success_at__gt=began)
-    rows = {row.pk: row for row in [*answering, *failing]}
-    verdicts = {verdict.slug: verdict for verdict in judge(list(rows.values()))}
+    concerned = {row.pk: row for row in [*answering, *failing]}
+    verdicts = {verdict.slug: verdict for verdict in judge(list(concerned.values()))}
     for verdict in verdicts.values():
         if all(_is_paused(row, now) for row in verdict.failing):
             continue
@@ -126,11 +142,11 @@ def _join(
         _let_go(incident, {(row.integration, row.account) for row in alike}, now)
 
 
-def _tell(rows: Sequence[IntegrationStatus], now: dt.datetime) -> None:
+def _tell(lasted: Sequence[IntegrationStatus], now: dt.datetime) -> None:
     """Of each that nobody else speaks for."""
     lasting = {
         (row.integration, row.account)
-        for row in rows
+        for row in lasted
         if not row.recovering_since and not _is_paused(row, now)
     }
     if not lasting:
@@ -153,8 +169,8 @@ def _failing() -> list[IntegrationStatus]:
     repeating = {
         s for s, integration in all_integrations().items() if integration.commits_its_checks
     }
-    rows = IntegrationStatus.objects.filter(failing_since__isnull=False)
-    return [row for row in rows if row.confirmed or row.integration not in repeating]
+    failing = IntegrationStatus.objects.filter(failing_since__isnull=False)
+    return [row for row in failing if row.confirmed or row.integration not in repeating]
 
 
 def _ask_the_others(failing: Sequence[IntegrationStatus], now: dt.datetime) -> None:

@@ -23,6 +23,15 @@ HARBOUR = "4620816365291234170"
 NORTHSIDE = "4620816365291234188"
 
 
+# The files that take longest, which are to be begun first.
+LONG = ("test_replay", "test_browser", "test_promise", "test_demo", "test_crashes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def only_this_machine() -> Iterator[None]:
     """No test talks to another machine, not even to ask for its address."""

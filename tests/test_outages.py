@@ -287,7 +287,7 @@ def test_a_run_that_was_killed_before_it_could_judge_makes_no_message_for_each_c
     assert told() == [("opened", "This server")]
 
 
-def test_a_calm_sweep_costs_two_statements(django_assert_num_queries: Any) -> None:
+def test_a_calm_sweep_costs_one_statement(django_assert_num_queries: Any) -> None:
     sweep(NOW, "ok", "ok")
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         correlate(NOW + SLOT)
