@@ -54,10 +54,11 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null; then
   install_browser
 fi
 
-# Two processes on two cores; a file stays in one of them, so that its fixtures are made once. The
-# files that take long come first (tests/conftest.py), so that neither waits for the other at the end.
+# Three processes on two cores, for some wait for a browser or a server; a file stays in one of them,
+# so that its fixtures are made once. The files that take long come first (tests/conftest.py), so that
+# nobody waits for one of them at the end.
 stage "tests on SQLite, with the browser"
-python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 stage "tests on PostgreSQL"
-python -m tests.postgres python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser"
+python -m tests.postgres python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not browser"

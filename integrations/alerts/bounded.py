@@ -7,8 +7,9 @@ that it needs. What that takes:
 * It writes its answer into a pipe and leaves by `os._exit`: nothing of the parent's is flushed,
   closed or rolled back from here. Finalizers do not run either, and psycopg and SQLite leave a
   connection alone that another process has opened, as long as nobody uses it.
-* It dies with its parent where the platform can do that (Linux), and by an alarm of its own at
-  the deadline everywhere, so that nothing is sent by a process that nobody knows of any more.
+* It dies with its parent where the platform can do that (Linux), and by an alarm of its own a
+  second after the deadline everywhere, so that nothing is sent by a process that nobody knows of
+  any more.
 * A lock that another thread held at the moment of the fork is never released in the child. It
   then hangs, and that is what the deadline is for. Import what the call needs before calling.
 
@@ -88,7 +89,8 @@ def _be_the_child(
         _die_with(parent)
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        # Later than the parent's own look at the clock, which knows better what to call it.
+        signal.setitimer(signal.ITIMER_REAL, seconds + 1)
         work(lambda text: os.write(writing, text.encode()[:LONGEST_ANSWER]))
     finally:
         os._exit(0)
