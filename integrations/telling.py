@@ -52,7 +52,7 @@ def who_acts(incident: Incident) -> str:
 
 def works_again(incident: Incident) -> bool:
     """It recovered, and was not closed because nobody wants it to work any more."""
-    dropped = incident.closed_at == incident.ended_at and not (incident.fixed_by or incident.shared)
+    dropped = incident.closed_at == incident.ended_at and not incident.fixed_by
     return incident.ended_at is not None and not dropped
 
 
