@@ -17,7 +17,7 @@ def test_every_real_outage_is_told_once_and_its_end_once_and_no_blip_is_told(
     world: World, simulator: Simulator
 ) -> None:
     # The chain is the same on both; PostgreSQL sees a part of it, and the bench a year.
-    days = 90 if connection.vendor == "sqlite" else 10
+    days = 90 if connection.vendor == "sqlite" else 14
     owner()
     sky = Sky(seed=2026, begin=BEGIN, days=days)
     result = Replay(sky, world).run()
