@@ -18,6 +18,7 @@ from integrations import telling, times
 from integrations.addresses import address
 from integrations.alerts import claims, outbox
 from integrations.alerts.forms import RecipientForm
+from integrations.alerts.recipients import seed
 from integrations.alerts.services import scheme_of
 from integrations.crypto import EncryptionError
 from integrations.levels import Level
@@ -53,6 +54,7 @@ class RecipientAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [*found, ("Does it get through?", {"fields": ["channel"]})] if obj else found
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        seed()  # where send_alerts has not run yet
         return super().changelist_view(request, {"title": "Who hears of what"})
 
     def save_model(

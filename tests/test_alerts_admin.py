@@ -127,6 +127,13 @@ def test_without_a_key_no_url_is_taken(client: Client, settings: Settings) -> No
     assert "TOKEN_ENCRYPTION_KEYS is not set" in submit(client, new_url=SLACK)
 
 
+def test_the_first_recipients_are_there_before_anything_has_happened(
+    client: Client, settings: Settings
+) -> None:
+    settings.ALERT_EMAILS = ["owner@clinic.example"]
+    assert "owner@clinic.example" in text_of(client.get(RECIPIENTS))
+
+
 def test_what_was_edited_here_the_settings_do_not_bring_back(
     client: Client, settings: Settings
 ) -> None:

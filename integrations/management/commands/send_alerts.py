@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from integrations.alerts.delivery import deliver
 from integrations.alerts.forecasts import foresee
+from integrations.alerts.recipients import seed
 from integrations.alerts.reminders import remind
 from integrations.alerts.watcher import watch
 from integrations.levels import Level
@@ -29,6 +30,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, quiet: bool, **options: Any) -> None:
         now = timezone.now()
         try:
+            # Before anything happens, so that the admin has them and a test alert can be sent.
+            seed()
             for queue in (watch, foresee, remind):
                 _whatever_happens(queue, now)
             tally = deliver(now)
